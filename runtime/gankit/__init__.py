@@ -1,0 +1,42 @@
+"""Images from small GANs, without PyTorch.
+
+>>> import gankit
+>>> faces = gankit.load("faces.onnx")                    # device="auto"; faces.device says what it got
+>>> images = faces.sample(64, seed=0, label="blond")     # uint8 [64, height, width, channels]
+>>> frames = faces.interpolate([0, 7, 42], frames=90)    # a walk between three seeds
+>>> for batch in faces.stream(1_000_000, seed=1): ...    # constant memory, the next batch computed meanwhile
+"""
+
+from gankit.card import Card
+from gankit.errors import (
+    DeviceError,
+    GankitError,
+    LabelError,
+    MissingExtraError,
+    ModelError,
+    ModelNotFoundError,
+    UsageError,
+)
+from gankit.generator import Generator, load
+from gankit.images import grid
+from gankit.labels import Labels
+from gankit.latents import latents, slerp
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Card",
+    "DeviceError",
+    "GankitError",
+    "Generator",
+    "LabelError",
+    "Labels",
+    "MissingExtraError",
+    "ModelError",
+    "ModelNotFoundError",
+    "UsageError",
+    "grid",
+    "latents",
+    "load",
+    "slerp",
+]

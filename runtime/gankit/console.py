@@ -1,0 +1,38 @@
+"""What the three commands share: errors in one line, exit codes, and the reading of numbers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from gankit.errors import GankitError, UsageError
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
+
+
+def run(program: str, command: Callable[..., Any]) -> NoReturn:
+    """Runs a command as a console script: a user's error is one line on stderr and exit code 1 or 2.
+
+    A traceback needs `--debug`, which each command declares for its help text and which is acted on here.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"max_content_width": 120})
+    app.command(name=program)(command)
+    try:
+        app()
+    except GankitError as error:
+        if "--debug" in sys.argv:
+            raise
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(0)
+
+
+def seeds(text: str) -> list[int]:
+    """`"0,7,42"` → [0, 7, 42]."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"seeds are whole numbers joined by commas, such as 0,7,42, not {text!r}") from None

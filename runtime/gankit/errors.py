@@ -1,0 +1,42 @@
+"""Every error that a user can cause: one sentence on what is wrong, with which value, and what to do.
+
+Each class also inherits from the built-in that one would catch. The commands print the message and leave with
+`exit_code`: 2 for wrong use, 1 for work that failed.
+"""
+
+
+class GankitError(Exception):
+    """The base of all errors of this project; raised itself where work failed for a reason told in the message."""
+
+    exit_code = 1
+
+
+class UsageError(GankitError, ValueError):
+    """An argument that cannot be used: its name, its value, and what would do instead."""
+
+    exit_code = 2
+
+
+class LabelError(UsageError):
+    """A label that the model does not have, or a part of a name that fits several."""
+
+
+class ModelNotFoundError(GankitError, FileNotFoundError):
+    """No file at the path given as a model."""
+
+    exit_code = 2
+
+
+class ModelError(GankitError, ValueError):
+    """A file that is no model, is cut off, or does not fit the generator's contract."""
+
+
+class DeviceError(GankitError, RuntimeError):
+    """A device was demanded and cannot be had. Never raised for `auto`, which falls back and says so."""
+
+
+class MissingExtraError(GankitError, ImportError):
+    """A part of gankit was used whose optional dependencies are not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs packages that are not installed: pip install 'gankit[{extra}]'")

@@ -1,0 +1,106 @@
+"""Latents that depend on a seed and an image number and on nothing else.
+
+NumPy promises that a bit generator's raw words never change, but not that `Generator.standard_normal` keeps its
+stream, and `log`, `sin` and `cos` differ in the last bit between processors. So the normals are made here, from raw
+Philox words (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) by the transform of Box and Muller
+("A note on the generation of random normal deviates", 1958), with logarithm, sine and cosine as polynomials over
+additions, multiplications and divisions, which IEEE 754 rounds the same way everywhere.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gankit.errors import UsageError
+
+Floats = NDArray[np.float64]
+
+_STREAMS = {"latents": 0, "labels": 1}
+_WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words for each value of its counter
+
+
+def latents(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
+    """The latents of the images `start` … `start + count - 1` of a seed: float32 [count, dim], N(0, 1).
+
+    Row `i` depends on `seed`, `start + i` and `dim` alone, bit for bit, on every machine:
+
+    >>> bool((latents(0, 5, 1, 100) == latents(0, 0, 64, 100)[5]).all())
+    True
+
+    Raises:
+        UsageError: a negative seed, start or count, a seed of more than 64 bits, or a dim below 1.
+    """
+    if dim < 1:
+        raise UsageError(f"a latent needs at least one dimension, not {dim}")
+    pairs = -(-dim // 2)
+    u = uniforms("latents", seed, start, count, 2 * pairs)
+    radius = np.sqrt(-2.0 * _log(1.0 - u[:, :pairs]))  # 1 - u is in (0, 1], where the logarithm is finite
+    sine, cosine = _sine_cosine_of_turns(u[:, pairs:])
+    return np.concatenate([radius * cosine, radius * sine], axis=1)[:, :dim].astype(np.float32)
+
+
+def uniforms(stream: Literal["latents", "labels"], seed: int, start: int, count: int, dim: int) -> Floats:
+    """Numbers in [0, 1) for images of a seed: float64 [count, dim], multiples of 2^-53, row by row independent.
+
+    Streams of different names never meet: the name is the second half of Philox's key.
+
+    Raises:
+        UsageError: a negative seed, start or count, or a seed of more than 64 bits.
+    """
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}")
+    if start < 0 or count < 0:
+        raise UsageError(f"images are counted from 0 upwards: start {start} and count {count} cannot be had")
+    blocks = -(-dim // _WORDS_PER_BLOCK)
+    key = np.array([seed, _STREAMS[stream]], dtype=np.uint64)
+    words = np.random.Philox(key=key, counter=start * blocks).random_raw(count * blocks * _WORDS_PER_BLOCK)
+    rows = np.asarray(words, dtype=np.uint64).reshape(count, blocks * _WORDS_PER_BLOCK)[:, :dim]
+    return (rows >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> NDArray[np.float32]:
+    """Spherical interpolation from `a` to `b`, both [dim], at the fractions `t` [n]: float32 [n, dim].
+
+    Shoemake, "Animating rotation with quaternion curves" (1985), for any dimension. The straight line between two
+    normal latents passes through points of much smaller norm than the network was trained on; the arc does not. The
+    angle is taken between the directions, so vectors of different lengths are fine; nearly parallel ones are
+    interpolated in a straight line, where both agree.
+    """
+    a, b, t = np.asarray(a, np.float64), np.asarray(b, np.float64), np.asarray(t, np.float64)[:, None]
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    cosine = float(np.clip(a @ b / lengths, -1.0, 1.0)) if lengths else 1.0
+    angle = math.acos(cosine)
+    if math.sin(angle) < 1e-6:
+        return (a + t * (b - a)).astype(np.float32)
+    return ((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / math.sin(angle)).astype(np.float32)
+
+
+def _log(x: Floats) -> Floats:
+    """Natural logarithm for x in (0, 1], to 1e-12: x = m·2^e, and log m = 2 artanh((m - 1) / (m + 1))."""
+    mantissa, exponent = np.frexp(x)
+    small = mantissa < math.sqrt(0.5)
+    mantissa, exponent = np.where(small, 2.0 * mantissa, mantissa), exponent - small
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    return exponent * math.log(2.0) + 2.0 * s * _polynomial(s * s, [1 / n for n in range(1, 16, 2)])
+
+
+def _sine_cosine_of_turns(v: Floats) -> tuple[Floats, Floats]:
+    """sin 2πv and cos 2πv for v in [0, 1), to 1e-12: Taylor series within an eighth of a turn, then by quadrant."""
+    quadrant = np.rint(4.0 * v)
+    angle = (4.0 * v - quadrant) * (math.pi / 2)
+    square = angle * angle
+    sine = angle * _polynomial(square, [(-1) ** n / math.factorial(2 * n + 1) for n in range(8)])
+    cosine = _polynomial(square, [(-1) ** n / math.factorial(2 * n) for n in range(8)])
+    odd, upper, left = quadrant % 2 == 1, quadrant % 4 >= 2, (quadrant + 1) % 4 >= 2
+    sine, cosine = np.where(odd, cosine, sine), np.where(odd, sine, cosine)
+    return np.where(upper, -sine, sine), np.where(left, -cosine, cosine)
+
+
+def _polynomial(x: Floats, coefficients: list[float]) -> Floats:
+    """Horner's rule, lowest power first."""
+    total = np.full_like(x, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        total = total * x + coefficient
+    return total

@@ -1,0 +1,109 @@
+"""Opens an ONNX file with ONNX Runtime on the device that was asked for, and says what it got."""
+
+from __future__ import annotations
+
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from gankit.errors import DeviceError, MissingExtraError, ModelError, ModelNotFoundError, UsageError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Device = Literal["auto", "cuda", "cpu"]
+
+# HEURISTIC: ONNX Runtime's DEFAULT is the slowest choice of plans and EXHAUSTIVE searches for minutes (ORT#22705).
+_CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+_CPU = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A live session and where it runs."""
+
+    session: onnxruntime.InferenceSession
+    device: Literal["cuda", "cpu"]
+    fallback_reason: str | None
+    """Why `auto` runs on the CPU; None on CUDA, and where a device was demanded."""
+
+
+def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
+    """Opens a model, given as a path or as its bytes.
+
+    `auto` takes CUDA where every node runs on it and else the CPU; any other device is that device, or an error.
+
+    Raises:
+        ModelNotFoundError: no such file.
+        ModelError: not ONNX, cut off, or refused by ONNX Runtime.
+        DeviceError: the demanded device cannot be had.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    if device not in get_args(Device):
+        raise UsageError(f"unknown device {device!r}; there are {', '.join(get_args(Device))}")
+    source = _read(model)
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("running a model with ONNX Runtime", "cpu") from None
+    reason = None
+    if device != "cpu":
+        try:
+            return Opened(_cuda_session(onnxruntime, source), "cuda", None)
+        except DeviceError as error:
+            if device == "cuda":
+                raise
+            reason = str(error)
+    try:
+        session = _session(onnxruntime, source, [_CPU])
+    except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
+        name = model if not isinstance(model, bytes) else f"these {len(model)} bytes"
+        raise ModelError(f"{name} cannot be opened as ONNX, it is cut off or something else: {_line(error)}") from error
+    return Opened(session, "cpu", reason)
+
+
+def _read(model: str | Path | bytes) -> bytes:
+    # From bytes, ONNX Runtime has no folder to look for external data in, which the contract forbids anyway.
+    if isinstance(model, bytes):
+        return model
+    try:
+        return Path(model).read_bytes()
+    except FileNotFoundError:
+        raise ModelNotFoundError(f"there is no model at {model}; export one with gan-export, or check the path") from None
+    except OSError as error:
+        raise ModelError(f"the model {model} cannot be read: {error.strerror}") from None
+
+
+def _cuda_session(ort: Any, source: bytes) -> Any:
+    """A session with every node on CUDA.
+
+    ONNX Runtime moves to the CPU in silence where CUDA fails. So the CPU is forbidden to it, at the start, where a
+    run fails, and by a look at what the live session says of itself.
+    """
+    if _CUDA[0] not in ort.get_available_providers():
+        raise DeviceError(
+            f"CUDA cannot be had: this onnxruntime {ort.__version__} is built without it; "
+            "pip uninstall onnxruntime, then pip install 'gankit[gpu]' (beside torch) or 'gankit[cuda]'"
+        )
+    with redirect_stdout(None):  # it prints each library that it misses
+        ort.preload_dlls()
+    try:
+        session = _session(ort, source, [_CUDA], {"session.disable_cpu_ep_fallback": "1"})
+    except Exception as error:
+        raise DeviceError(f"CUDA cannot be had, is the driver there and every CUDA library? {_line(error)}") from error
+    if session.get_providers()[0] != _CUDA[0]:
+        raise DeviceError("CUDA cannot be had: ONNX Runtime could not start it, is an NVIDIA driver there?")
+    return session
+
+
+def _session(ort: Any, source: bytes, providers: list[Any], config: dict[str, str] | None = None) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = 4  # what matters is raised; the rest would land in the terminal of an app's user
+    for key, value in (config or {}).items():
+        options.add_session_config_entry(key, value)
+    return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,135 @@
+"""Checkpoints: one file each, with everything that an exact resume needs."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gankit.errors import GankitError, ModelError, UsageError
+from gankit.files import written_whole
+from gankit.labels import Labels
+from gankit_train.config import Config
+from gankit_train.networks import Generator
+from gankit_train.step import GAN
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says beside its weights."""
+
+    config: Config
+    shape: tuple[int, int, int]
+    """Height, width and channels of the images."""
+    labels: Labels | None
+    """None for data without labels and for unconditional variants."""
+    data: str
+    fingerprint: str
+    """Of the data: see `gankit_train.data.Dataset`."""
+    images: int
+    """Real images that the discriminator has seen. The place in the data follows from it."""
+
+
+def save(run: Path, header: Header, gan: GAN) -> Path:
+    """Writes `checkpoints/IMAGES.pt` in the run folder; older ones beyond `keep` are removed afterwards."""
+    path = _folder(run) / f"{header.images:09d}.pt"
+    document = {
+        "schema": _SCHEMA,
+        "config": header.config.to_json(),
+        "shape": list(header.shape),
+        "labels": header.labels and asdict(header.labels),
+        "data": header.data,
+        "fingerprint": header.fingerprint,
+        "images": header.images,
+        "steps": gan.steps,
+        "noise": gan.noise.get_state(),
+        "versions": {"torch": str(torch.__version__)},
+        **{name: getattr(gan, name).state_dict() for name in _STATEFUL},
+    }
+    with written_whole(path) as temporary:
+        torch.save(document, temporary)
+    for old in find(run)[header.config.keep :]:
+        old.unlink()
+    return path
+
+
+_STATEFUL = ("G", "G_ema", "D", "opt_G", "opt_D")
+
+
+def find(run: Path) -> list[Path]:
+    """The checkpoints of a run, newest first."""
+    return sorted(_folder(run).glob("[0-9]*.pt"), reverse=True)
+
+
+def read(path: Path) -> tuple[Header, dict[str, Any]]:
+    """The header of a checkpoint, and the whole document for `restore` and `generator`.
+
+    Raises:
+        ModelError: cut off, no checkpoint of ours, or a pickle that would run code.
+    """
+    try:
+        # weights_only: a checkpoint from somebody else must not run code.
+        document = torch.load(path, map_location="cpu", weights_only=True)
+        labels = document["labels"]
+        header = Header(
+            Config.from_json(document["config"]),
+            tuple(document["shape"]),
+            labels and Labels(**labels),
+            document["data"],
+            document["fingerprint"],
+            document["images"],
+        )
+    except FileNotFoundError:
+        raise UsageError(f"there is no checkpoint at {path}") from None
+    except pickle.UnpicklingError as error:
+        raise ModelError(f"{path} is no checkpoint, or wants to run code, which is refused: {_line(error)}") from error
+    except (RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is cut off or no checkpoint of gan-train: {_line(error)}") from error
+    return header, document
+
+
+def restore(gan: GAN, document: dict[str, Any]) -> None:
+    """Puts a checkpoint's state into freshly built networks."""
+    for name in _STATEFUL:
+        getattr(gan, name).load_state_dict(document[name])
+    gan.noise.set_state(document["noise"])
+    gan.steps = document["steps"]
+
+
+def generator(header: Header, document: dict[str, Any], ema: bool = True) -> Generator:
+    """The generator of a checkpoint, ready to run on the CPU: the averaged one, or the raw one."""
+    k = len(header.labels.names) if header.labels else 0
+    network = Generator(*header.shape, header.config.z_dim, k, header.config.filters)
+    network.load_state_dict(document["G_ema" if ema else "G"])
+    return network.requires_grad_(False).eval()
+
+
+def sha256(path: Path) -> str:
+    """Of the file's bytes, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def newest(run: Path) -> Path:
+    """The newest checkpoint of a run folder.
+
+    Raises:
+        GankitError: there is none yet.
+    """
+    if not (found := find(run)):
+        raise GankitError(f"{run} has no checkpoint yet; let gan-train go on until its first one")
+    return found[0]
+
+
+def _folder(run: Path) -> Path:
+    return run / "checkpoints"
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -1,0 +1,70 @@
+"""`gan-train`: its options are the fields of `Config`."""
+
+from __future__ import annotations
+
+import inspect
+import signal
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from gankit.console import Debug, run
+from gankit.errors import MissingExtraError, UsageError
+from gankit_train.config import VARIANTS, Config, configure
+
+
+def _train(
+    variant: Annotated[str, typer.Argument(help=f"{', '.join(VARIANTS)}.", metavar="|".join(VARIANTS))],
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE]")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside an existing run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.")] = False,
+    debug: Debug = False,
+    **settings: Any,
+) -> None:
+    """Train a GAN. The same command given again goes on where the run stopped.
+
+    gan-train dcgan --data digits · gan-train cgan --data avatars --size 32 --images 300k
+    """
+    if settings["images"] is not None and settings["epochs"] is not None:
+        raise UsageError("--images and --epochs say the same thing; give one of them")
+    config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
+    try:
+        from gankit_train.loop import train
+        from gankit_train.report import Console
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"gan-train (module {error.name})", "train") from None
+    with Console() as console:
+        console.line("  ".join(f"{k}={v}" for k, v in config.to_json().items() if v is not None and v != []))
+        finished = train(config, console, out, fresh, dry_run)
+    if finished.signal == signal.SIGINT:
+        sys.exit(130)
+
+
+def _options() -> list[inspect.Parameter]:
+    """A parameter for each field of Config; None stands for "not given", so that a variant's own default holds."""
+    hints = get_type_hints(Config)
+    parameters = []
+    for each in fields(Config):
+        if each.name == "variant":
+            continue
+        help_text, parser = each.metadata["help"], each.metadata["parser"]
+        if each.default not in (None, (), MISSING):
+            help_text += f" [default: {each.default}]"
+        many = each.default == ()
+        kind = list[str] if many else str if parser else hints[each.name]
+        option = typer.Option(help=help_text, parser=parser, metavar="N" if parser else None, show_default=False)
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+        default: Any = [] if many else None
+        parameters.append(inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+    return parameters
+
+
+def main() -> None:
+    """The console script."""
+    own = [p.replace(annotation=get_type_hints(_train, include_extras=True)[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
+           for p in inspect.signature(_train).parameters.values() if p.name != "settings"]  # fmt: skip
+    _train.__signature__ = inspect.Signature([*own[:1], *_options(), *own[1:]])  # type: ignore[attr-defined]
+    run("gan-train", _train)

@@ -1,0 +1,143 @@
+"""The settings of a run: one dataclass, from which the command makes its options, and one table of the variants.
+
+Nothing here needs torch, so that `gan-train --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gankit.errors import UsageError
+
+T = TypeVar("T")
+
+
+def parse_count(text: str | int) -> int:
+    """`"2M"` → 2,000,000, `"50k"` → 50,000, `"64"` → 64."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", str(text))
+    if not match:
+        raise UsageError(f"a number of images is written like 50000, 50k or 2M, not {text!r}")
+    return round(float(match[1]) * {"": 1, "k": 1_000, "m": 1_000_000}[match[2].lower()])
+
+
+def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
+    """`"64"` → (64, 64); `"48x64"`, width x height as for pictures, → height and width (64, 48)."""
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", text)
+    if not match:
+        raise UsageError(f"a size is written like 64, or 48x64 for width x height, not {text!r}")
+    return int(match[2] or match[1]), int(match[1])
+
+
+def setting(default: T, help: str, parser: Any = None, free: bool = False) -> T:  # noqa: A002  # typer's word
+    """A field of Config: what `--help` says of it, how its text is read, and whether a resumed run may change it."""
+    metadata = {"help": help, "parser": parser, "free": free}
+    return field(default=default, metadata=metadata)  # type: ignore[no-any-return, call-overload]
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that decides what a run computes. Fields that are `free` may differ when a run is resumed."""
+
+    variant: str
+    data: str = setting("digits", "digits, bricks, avatars, or the path of a folder or a zip.", free=True)
+    size: tuple[int, int] | None = setting(None, "Image size: 64, or WIDTHxHEIGHT. [default: the data's own]", parse_size)
+    channels: int | None = setting(None, "1 for grey, 3 for colour. [default: as the data]")
+    attribute: tuple[str, ...] = setting((), "Label to condition on; may be given several times. [default: all]")
+    images: int = setting(500_000, "Train until the discriminator has seen this many: 50000, 50k, 2M.", parse_count, free=True)
+    epochs: float | None = setting(None, "The same as a number of passes over the data.", free=True)
+    batch_size: int = setting(64, "Images in a step.")
+    z_dim: int = setting(100, "Length of the latent vector.")
+    filters: int = setting(64, "Channels next to the image; each layer further in has twice as many, up to 8 times.")
+    d_norm: str = setting("batch", "Normalisation in the discriminator: batch or none.")
+    r1: float = setting(0.0, "Weight γ of the R1 penalty on real images (Mescheder et al. 2018); 0 for none.")
+    lr_g: float = setting(2e-4, "Learning rate of the generator.")
+    lr_d: float = setting(2e-4, "Learning rate of the discriminator.")
+    beta1: float = setting(0.5, "Adam's decay of the first moment.")
+    beta2: float = setting(0.999, "Adam's decay of the second moment.")
+    ema: float = setting(0.999, "Decay a step of the averaged generator, which is what is sampled and exported.")
+    seed: int = setting(0, "Rules everything that is random.")
+    precision: str = setting("auto", "float32, bf16, or auto: bf16 where the hardware computes in it.", free=True)
+    device: str = setting("auto", "auto, cuda or cpu.", free=True)
+    log_every: int = setting(5_000, "Images between two rows of metrics.jsonl.", parse_count, free=True)
+    sample_every: int = setting(25_000, "Images between two sheets in samples/.", parse_count, free=True)
+    checkpoint_every: int = setting(50_000, "Images between two checkpoints.", parse_count, free=True)
+    keep: int = setting(2, "Checkpoints to keep, the newest ones.", free=True)
+
+    def __post_init__(self) -> None:
+        """Refuses values that cannot be, each by the name of its flag."""
+        if self.variant not in VARIANTS:
+            raise UsageError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
+        for name, low in _MINIMUM.items():
+            if getattr(self, name) is not None and not getattr(self, name) >= low:  # so that NaN is refused as well
+                raise UsageError(f"{flag(name)} must be at least {low}, not {getattr(self, name)}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(f"{flag(name)} is one of {', '.join(map(str, choices))}, not {getattr(self, name)!r}")
+        if not (0 <= self.ema < 1 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise UsageError("--ema, --beta1 and --beta2 are decays from 0 up to, but not, 1")
+
+    @property
+    def conditional(self) -> bool:
+        """Whether both networks are given labels."""
+        return self.variant == "cgan"
+
+    def to_json(self) -> dict[str, Any]:
+        """A document that JSON and `torch.load(weights_only=True)` can hold."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Config:
+        """The settings that `to_json` wrote."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    # Radford et al. 2015: batch normalisation in both networks, Adam at 2e-4 with β1 0.5.
+    "dcgan": {},
+    # Mirza & Osindero 2014: the label joins z and, as constant maps, the critic's image. R1 in place of batch
+    # normalisation in D keeps it steady; see docs/ for what it was measured against.
+    "cgan": {"d_norm": "none", "r1": 1.0, "filters": 32},
+}
+"""The settings in which a variant differs from the defaults above."""
+
+_MINIMUM = {
+    "images": 1, "epochs": 0.001, "batch_size": 2, "z_dim": 1, "filters": 1, "r1": 0, "lr_g": 0, "lr_d": 0, "seed": 0,
+    "log_every": 1, "sample_every": 1, "checkpoint_every": 1, "keep": 1,
+}  # fmt: skip
+_CHOICES = {
+    "channels": (None, 1, 3),
+    "d_norm": ("batch", "none"),
+    "precision": ("auto", "float32", "bf16"),
+    "device": ("auto", "cuda", "cpu"),
+}
+
+
+def configure(variant: str, **overrides: Any) -> Config:
+    """The settings of a variant with some of them changed; those that are None are left as they are.
+
+    >>> configure("cgan", data="avatars", size=(32, 32)).r1
+    1.0
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    return replace(Config(variant), **{**VARIANTS.get(variant, {}), **given})
+
+
+def refuse_changes(run: Path, before: Config, now: Config) -> None:
+    """Raises UsageError, by name and with both values, where `now` would not continue what `before` began."""
+    for each in fields(Config):
+        old, new = getattr(before, each.name), getattr(now, each.name)
+        if old != new and not each.metadata.get("free"):
+            raise UsageError(
+                f"{run} was trained with {flag(each.name)} {old}, now it is {new}: "
+                "ask for the same to resume, or add --fresh to start over beside it"
+            )
+
+
+def flag(name: str) -> str:
+    """`batch_size` → `--batch-size`."""
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,197 @@
+"""Where pictures come from: the built-in sets, and what lies at a path. Nothing is decoded here before it is asked for.
+
+A source only lists its images, knows their labels and can read any one of them; `pack` makes the array.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import struct
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gankit.errors import UsageError
+
+DRAWN = ("bricks", "avatars")  # modules beside this one: LABELS, KIND, COUNT, labels(), draw(index)
+BUILT_IN = ("digits", *DRAWN)
+_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
+_ATTRIBUTE_FILE, _PARTITION_FILE = "list_attr_celeba.txt", "list_eval_partition.txt"
+_IDX_IMAGES = "train-images-idx3-ubyte"
+_IDX_LABELS = "train-labels-idx1-ubyte"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that can be read one by one, in any process, and what is known of them."""
+
+    name: str
+    """Short, fit for a folder's name."""
+    key: str
+    """Changes whenever the images or their labels may have changed: the cache goes by it."""
+    names: Sequence[str]
+    """What to call each image in a message."""
+    read: Callable[[int], Image.Image]
+    """Decodes image i. Must survive pickling, as worker processes call it."""
+    label_names: tuple[str, ...]
+    labels: NDArray[np.uint8]
+    """[n, k], 0 or 1; k may be 0."""
+    kind: Literal["classes", "attributes"]
+    size: tuple[int, int] | None
+    """Height and width of all images where that is known and worth keeping, else None."""
+    slow: bool = True
+    """Whether reading is worth worker processes."""
+
+
+def open_source(data: str) -> Source:
+    """The source that `--data` names: a built-in set or a path.
+
+    A folder or zip is taken as MNIST's files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt`), or as
+    images whose folders, if there are several, are their labels.
+
+    Raises:
+        UsageError: nothing there, or nothing in it that can be used.
+    """
+    if data == "digits":
+        return _digits()
+    if data in DRAWN:
+        return _drawn(data)
+    root = Path(data).expanduser()
+    if not root.exists():
+        raise UsageError(f"there is no data at {data!r}: give {', '.join(BUILT_IN)}, or the path of a folder or a zip")
+    if root.is_file() and not zipfile.is_zipfile(root):
+        raise UsageError(f"{data} is neither a folder nor a zip of images")
+    listing = _list(root)
+    by_name = {PurePosixPath(name).name.removesuffix(".gz"): name for name in listing}
+    key = hashlib.sha256(repr(sorted(listing.items())).encode()).hexdigest()
+    if _IDX_IMAGES in by_name:
+        return _idx(root, key, by_name)
+    images = sorted(name for name in listing if PurePosixPath(name).suffix.lower() in _IMAGE_SUFFIXES)
+    if not images:
+        raise UsageError(f"there are no images in {data} (looked for {', '.join(sorted(_IMAGE_SUFFIXES))})")
+    if _ATTRIBUTE_FILE in by_name:
+        return _celeba(root, key, images, by_name)
+    return _folder(root, key, images)
+
+
+def _digits() -> Source:
+    path = Path(str(files("gankit_train.data") / "digits.npz"))
+    with np.load(path) as packed:
+        images, digits = packed["images"], packed["labels"]
+    return _array_source("digits", hashlib.sha256(path.read_bytes()).hexdigest(), images, digits)
+
+
+def _drawn(name: str) -> Source:
+    drawer = import_module(f"gankit_train.data.{name}")
+    key = hashlib.sha256(Path(str(drawer.__file__)).read_bytes()).hexdigest()  # another drawing is another set
+    names = [f"{name} {i}" for i in range(drawer.COUNT)]
+    return Source(name, key, names, drawer.draw, drawer.LABELS, drawer.labels(), drawer.KIND, (64, 64))
+
+
+def _idx(root: Path, key: str, by_name: dict[str, str]) -> Source:
+    """The training part of MNIST or of a set in its format."""
+    images = _idx_array(root, by_name[_IDX_IMAGES])
+    if _IDX_LABELS not in by_name:
+        raise UsageError(f"{root} has {_IDX_IMAGES} but not {_IDX_LABELS}; put both there")
+    return _array_source(root.stem, key, images, _idx_array(root, by_name[_IDX_LABELS]))
+
+
+def _idx_array(root: Path, name: str) -> NDArray[np.uint8]:
+    """The IDX format of http://yann.lecun.com/exdb/mnist: two zero bytes, type, rank, big-endian sizes, data."""
+    raw = _read(root, name)
+    raw = gzip.decompress(raw) if name.endswith(".gz") else raw
+    if len(raw) < 4 or raw[:3] != b"\0\0\x08":
+        raise UsageError(f"{name} in {root} is no IDX file of bytes")
+    shape = struct.unpack(f">{raw[3]}I", raw[4 : 4 + 4 * raw[3]])
+    values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
+    if values.size != np.prod(shape):
+        raise UsageError(f"{name} in {root} is cut off: {values.size} bytes of {np.prod(shape)}")
+    return values.reshape(shape)
+
+
+def _array_source(name: str, key: str, images: NDArray[np.uint8], classes: NDArray[np.uint8]) -> Source:
+    k = int(classes.max()) + 1
+    return Source(
+        name,
+        key,
+        [f"{name} {i}" for i in range(len(images))],
+        partial(_from_array, images),
+        tuple(map(str, range(k))),
+        np.eye(k, dtype=np.uint8)[classes],
+        "classes",
+        images.shape[1:3],
+        slow=False,
+    )
+
+
+def _from_array(images: NDArray[np.uint8], i: int) -> Image.Image:
+    return Image.fromarray(images[i])
+
+
+def _celeba(root: Path, key: str, images: list[str], by_name: dict[str, str]) -> Source:
+    """CelebA's layout: a count, the attribute names, then `file 1 -1 …` a line. Its test images are left out."""
+    paths = {PurePosixPath(name).name: name for name in images}
+    _, header, *lines = _read(root, by_name[_ATTRIBUTE_FILE]).decode().splitlines()
+    label_names = tuple(header.split())
+    rows = {words[0]: words[1:] for words in map(str.split, lines) if words}
+    if _PARTITION_FILE in by_name:
+        partition = dict(line.split() for line in _read(root, by_name[_PARTITION_FILE]).decode().splitlines() if line)
+        rows = {name: row for name, row in rows.items() if partition.get(name) != "2"}
+    missing = [name for name in rows if name not in paths]
+    if missing or any(len(row) != len(label_names) for row in rows.values()):
+        what = f"names {missing[0]}, which is not there" if missing else "has a line with too few values"
+        raise UsageError(f"{_ATTRIBUTE_FILE} in {root} {what}")
+    labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
+    names = [paths[name] for name in rows]
+    return Source(root.stem, key, names, partial(_decode, root, names), label_names, labels, "attributes", None)
+
+
+def _folder(root: Path, key: str, images: list[str]) -> Source:
+    """Images as they lie there; the folders they lie in are their labels if there is more than one."""
+    folders = [str(PurePosixPath(name).parent) for name in images]
+    classes = sorted(set(folders))
+    k = len(classes) if len(classes) > 1 else 0
+    columns = np.array([classes.index(folder) for folder in folders]) if k else np.zeros(len(images), int)
+    labels = np.eye(k, dtype=np.uint8)[columns] if k else np.zeros((len(images), 0), np.uint8)
+    # The last part of a folder's path is name enough where that tells the folders apart.
+    short = [PurePosixPath(name).name for name in classes]
+    label_names = tuple(short if len(set(short)) == k else classes) if k else ()
+    return Source(root.stem, key, images, partial(_decode, root, images), label_names, labels, "classes", None)
+
+
+def _decode(root: Path, names: list[str], i: int) -> Image.Image:
+    image = Image.open(io.BytesIO(_read(root, names[i])))
+    image.load()
+    return image
+
+
+def _list(root: Path) -> dict[str, tuple[int, int]]:
+    """File names below a folder or in a zip → size and a stamp (time or checksum) that changes with the content."""
+    if root.is_dir():
+        found = {p.relative_to(root).as_posix(): p.stat() for p in root.rglob("*") if p.is_file()}
+        listing = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
+    else:
+        listing = {entry.filename: (entry.file_size, entry.CRC) for entry in _zip(root).infolist() if not entry.is_dir()}
+    hidden = (".", "__MACOSX")
+    return {n: s for n, s in listing.items() if not any(part.startswith(hidden) for part in PurePosixPath(n).parts)}
+
+
+def _read(root: Path, name: str) -> bytes:
+    return (root / name).read_bytes() if root.is_dir() else _zip(root).read(name)
+
+
+@lru_cache(maxsize=4)
+def _zip(root: Path) -> zipfile.ZipFile:
+    """An open zip for each process: reading its directory costs more than reading an image."""
+    return zipfile.ZipFile(root)

@@ -1,0 +1,297 @@
+"""A training run from the data to the last checkpoint: reports, saves and times; the learning itself is in `step`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gankit.errors import DeviceError, GankitError, UsageError
+from gankit.files import written_whole
+from gankit.images import grid, save_png
+from gankit.latents import latents
+from gankit_train import checkpoints
+from gankit_train.config import Config, refuse_changes
+from gankit_train.data import Dataset, open_dataset
+from gankit_train.networks import parameters
+from gankit_train.step import GAN, build, step
+
+_SHEET_COLUMNS, _SHEET_ROWS = 10, 8
+
+
+class Reporter(Protocol):
+    """What a run tells while it runs; `gan-train` draws progress bars from it, a program may pass its own."""
+
+    def line(self, text: str) -> None:
+        """One line worth reading."""
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """How far it is."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a run ended."""
+
+    run: Path
+    images: int
+    signal: int | None
+    """The signal that stopped it, if one did."""
+
+
+def train(config: Config, report: Reporter, out: Path | None = None, fresh: bool = False, dry_run: bool = False) -> Finished:
+    """Trains until `config.images`, going on from the newest checkpoint of the run folder if it has one.
+
+    Args:
+        config: the settings.
+        report: where lines and progress go.
+        out: run folder; None takes `runs/VARIANT-DATA-SIZE`.
+        fresh: start over beside an existing run, in the first free folder of the same name with a number.
+        dry_run: check everything, take one step, write nothing but the packed data.
+
+    Raises:
+        GankitError: settings, data, device or disk will not do; each message says which and what helps.
+    """
+    # Where and with what
+    device = pick_device(config.device)
+    autocast = pick_precision(config.precision, device)
+    data = _open_data(config, report)
+    shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
+    if config.epochs is not None:
+        config = replace(config, images=max(1, round(config.epochs * len(data.images))))
+    run = out or Path("runs") / f"{config.variant}-{data.name}-{_size_name(shape)}"
+    if fresh:
+        run = next(r for r in (run.with_name(f"{run.name}-{i}" if i > 1 else run.name) for i in range(1, 10_000)) if not r.exists())
+    labels = data.labels if config.conditional else None
+    header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
+
+    # New, or where it stopped
+    gan = build(config, shape, data.vectors.shape[1], device)
+    if (found := _last_good(run, report)) is not None:
+        before, document = found
+        refuse_changes(run, before.config, config)
+        _refuse_other_data(run, before, header)
+        checkpoints.restore(gan, document)
+        header = replace(header, images=before.images)
+        del document
+        if header.images >= config.images:
+            report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
+            return Finished(run, header.images, None)
+    report.line(f"{'data':10}{data.name}, {len(data.images):,} images of {_size_name(shape)}x{shape[2]}" + _label_note(labels))
+    report.line(f"{'device':10}{_device_name(device)}, {'bf16' if autocast._enabled else 'float32'}")
+    report.line(f"{'networks':10}G {parameters(gan.G):,} and D {parameters(gan.D):,} parameters")
+    report.line(f"{'run':10}{run}" + (f", resumed at {header.images:,} images" if header.images else ""))
+    pool = _Pool(data, config, device)
+    if dry_run:
+        step(gan, config, *pool.batch(header.images), autocast)
+        report.line("dry run: one step was taken and nothing written")
+        return Finished(run, header.images, None)
+
+    # The loop. Nothing in it waits for the device but the log ticks.
+    _begin(run, config, header.images)
+    ticks = {name: header.images // every for name, every in _intervals(config).items()}
+    sums: dict[str, torch.Tensor] = {}
+    since, clock = header.images, time.perf_counter()
+    with _signals() as stopped_by:
+        while header.images < config.images and not stopped_by:
+            real, label = pool.batch(header.images)
+            figures = step(gan, config, real, label, autocast)
+            sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
+            header = replace(header, images=header.images + len(real))
+            due = {name for name, every in _intervals(config).items() if header.images // every > ticks[name]}
+            ticks = {name: header.images // every for name, every in _intervals(config).items()}
+            last = header.images >= config.images or bool(stopped_by)
+
+            if "log" in due or last:
+                count = (header.images - since) / config.batch_size
+                row: dict[str, float] = {"images": header.images}
+                row |= {name: round(float(value) / count, 6) for name, value in sums.items()}
+                row["images_per_s"] = round((header.images - since) / (time.perf_counter() - clock), 2)
+                if not all(np.isfinite(value) for value in row.values()):
+                    kept = checkpoints.find(run)
+                    good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
+                    raise GankitError(f"the networks diverged (NaN or Inf) by image {header.images:,}; {good}; try lower rates")
+                with (run / "metrics.jsonl").open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                sums, since, clock = {}, header.images, time.perf_counter()
+                note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row['loss_g']:.2f}"
+            if "sample" in due or last:
+                save_png(run / "samples" / f"{header.images:09d}.png", sheet(gan, config, header))
+            if "checkpoint" in due or last:
+                checkpoints.save(run, header, gan)
+            if "log" in due or last:
+                report.progress("training", min(header.images, config.images), config.images, note)
+    if stopped_by:
+        report.line(f"stopped at {header.images:,} images with a checkpoint; the same command goes on from there")
+    report.line(f"{'samples':10}{run}/samples/{header.images:09d}.png")
+    report.line(f"{'export':10}gan-export {run}")
+    return Finished(run, header.images, stopped_by[0] if stopped_by else None)
+
+
+class _Pool:
+    """The packed data on the training device, in an order that follows from the seed and a count of images."""
+
+    def __init__(self, data: Dataset, config: Config, device: torch.device) -> None:
+        self.images = torch.from_numpy(data.images)
+        if device.type == "cuda" and data.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
+            self.images = self.images.to(device)
+        self.vectors = torch.from_numpy(data.vectors.astype(np.float32)) if config.conditional else None
+        self.config, self.device = config, device
+        self.epoch, self.order = -1, np.zeros(0, np.int64)
+
+    def batch(self, start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The images after the first `start` of the run: [n, c, h, w] in [-1, 1], channels last; labels [n, k]."""
+        chosen = torch.from_numpy(self._indices(start))
+        # Out of a memory map only the rows asked for are read; on a GPU the gather happens there.
+        images = self.images[chosen.to(self.images.device)].to(self.device, non_blocking=True)
+        real = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        return real, None if self.vectors is None else self.vectors[chosen].to(self.device, non_blocking=True)
+
+    def _indices(self, start: int) -> NDArray[np.int64]:
+        n, rows = len(self.images), []
+        stop = start + self.config.batch_size
+        while start < stop:
+            epoch, at = divmod(start, n)
+            if epoch != self.epoch:
+                shuffle = np.random.Generator(np.random.Philox(key=[self.config.seed, epoch]))
+                self.epoch, self.order = epoch, shuffle.permutation(n)
+            rows.append(self.order[at : at + stop - start])
+            start += len(rows[-1])
+        return np.concatenate(rows)
+
+
+@torch.no_grad()
+def sheet(gan: GAN, config: Config, header: checkpoints.Header) -> NDArray[np.uint8]:
+    """Samples of the averaged generator on latents that stay the same during a run; with labels, one in each row."""
+    columns, rows, vectors = _SHEET_COLUMNS, _SHEET_ROWS, None
+    device = next(gan.G_ema.parameters()).device
+    z = latents(config.seed, 0, columns * rows, config.z_dim)
+    if header.labels:
+        rows = min(len(header.labels.names), 2 * rows)
+        z = np.tile(z[:columns], (rows, 1))
+        asked = [header.labels.vectors(name, config.seed, 0, columns) for name in header.labels.names[:rows]]
+        vectors = torch.from_numpy(np.concatenate(asked)).to(device)
+    images = gan.G_ema(torch.from_numpy(z).to(device), vectors)
+    pixels = (127.5 * images + 128).clamp(0, 255).to(torch.uint8)  # as the exported graph does
+    return grid(pixels.permute(0, 2, 3, 1).cpu().numpy(), columns)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises DeviceError where CUDA was demanded and is not there."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "no NVIDIA driver or GPU was found"
+        raise DeviceError(f"--device cuda cannot be had: {why}")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def pick_precision(name: str, device: torch.device) -> torch.autocast:
+    """The context for forward passes: bfloat16 where the hardware has arithmetic for it, or where it was demanded."""
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if name == "bf16" and not supported:
+        raise DeviceError(f"--precision bf16 is not supported by this {device.type}; use float32 or auto")
+    return torch.autocast(device.type, torch.bfloat16, enabled=supported and name != "float32", cache_enabled=False)
+
+
+def _open_data(config: Config, report: Reporter) -> Dataset:
+    data = open_dataset(
+        config.data,
+        config.size,
+        config.channels,
+        config.attribute,
+        lambda done, total: report.progress("packing", done, total),
+    )
+    for name in data.skipped[:3]:
+        report.line(f"{'skipped':10}{name}: it cannot be decoded")
+    if len(data.skipped) > 3:
+        report.line(f"{'skipped':10}{len(data.skipped)} images in all")
+    if config.conditional and not data.label_names:
+        raise UsageError(
+            f"cgan needs labels and {config.data} has none: put each class into a folder of its own, or use dcgan"
+        )
+    return data
+
+
+def _last_good(run: Path, report: Reporter) -> tuple[checkpoints.Header, dict[str, Any]] | None:
+    """The newest checkpoint that can be read; a damaged one is reported and the one before it is taken."""
+    found = checkpoints.find(run)
+    for path in found:
+        try:
+            return checkpoints.read(path)
+        except GankitError as error:
+            report.line(f"{'damaged':10}{error}")
+    if found:
+        raise GankitError(f"none of the {len(found)} checkpoints in {run} can be read; --fresh starts over beside it")
+    return None
+
+
+def _refuse_other_data(run: Path, before: checkpoints.Header, now: checkpoints.Header) -> None:
+    if (before.shape, before.fingerprint) != (now.shape, now.fingerprint):
+        old, new = (f"{h.data} {_size_name(h.shape)}x{h.shape[2]} ({h.fingerprint[:8]})" for h in (before, now))
+        raise UsageError(f"{run} was trained on {old}, not on {new}: give the same --data, or --fresh, or another --out")
+
+
+def _begin(run: Path, config: Config, images: int) -> None:
+    """Writes config.json, and drops the rows of metrics.jsonl that came after the checkpoint."""
+    with written_whole(run / "config.json") as temporary:
+        temporary.write_text(json.dumps(config.to_json(), indent=1) + "\n")
+    metrics = run / "metrics.jsonl"
+    rows = metrics.read_text().splitlines() if metrics.exists() else []
+    with written_whole(metrics) as temporary:
+        temporary.write_text("".join(row + "\n" for row in rows if _images_of(row) <= images))
+
+
+def _images_of(row: str) -> float:
+    try:
+        return float(json.loads(row)["images"])
+    except (ValueError, KeyError):
+        return float("inf")  # cut off by a crash
+
+
+def _intervals(config: Config) -> dict[str, int]:
+    return {"log": config.log_every, "sample": config.sample_every, "checkpoint": config.checkpoint_every}
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM fill the list instead of killing the process; a second Ctrl-C kills it."""
+    caught: list[int] = []
+
+    def catch(number: int, _: Any) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    try:
+        before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are the program's own business
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _size_name(shape: tuple[int, int, int]) -> str:
+    return str(shape[0]) if shape[0] == shape[1] else f"{shape[1]}x{shape[0]}"
+
+
+def _label_note(labels: Any) -> str:
+    return f", labels {', '.join(labels.names[:12])}{' …' if len(labels.names) > 12 else ''}" if labels else ""
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
