@@ -55,7 +55,9 @@ class Card:
         try:
             document = json.loads(text)
             if document["schema"] > SCHEMA:
-                raise ModelError(f"the model's card has schema {document['schema']}, newer than {SCHEMA}: upgrade gankit")
+                raise ModelError(
+                    f"the model's card has schema {document['schema']}, newer than {SCHEMA}: upgrade gankit"
+                )
             values = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
             if values.get("labels"):
                 stored = values["labels"]
@@ -71,5 +73,7 @@ class Card:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             if isinstance(error, ModelError):
                 raise
-            raise ModelError(f"the model's card cannot be read ({type(error).__name__}: {error}); export it again") from None
+            raise ModelError(
+                f"the model's card cannot be read ({type(error).__name__}: {error}); export it again"
+            ) from None
         return card

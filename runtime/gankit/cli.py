@@ -36,7 +36,8 @@ def generate(
         typer.Option(metavar="LABEL", help="A sheet with the same n latents under each label that this part fits."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder, or sheet.png, film.gif, arrays.npz. [default: in generated/]")
+        Path | None,
+        typer.Option("-o", "--output", help="Folder, or sheet.png, film.gif, arrays.npz. [default: in generated/]"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
     columns: Annotated[int | None, typer.Option(min=1, help="Columns of the sheet. [default: about square]")] = None,
@@ -67,10 +68,14 @@ def generate(
         images = generator.interpolate(seeds(interpolate), frames, loop, label)
         labels = None
     elif compare is not None:
-        names = [generator.labels[i] for i in generator.card.labels.matching(compare)] if generator.card.labels else None
+        names = (
+            [generator.labels[i] for i in generator.card.labels.matching(compare)] if generator.card.labels else None
+        )
         output = output or folder / f"compare-{compare}-seed{seed}.png"
         check_suffix(output)
-        rows = generator.compare_labels(n, seed, names if label is None else [f"{name},{label}" for name in names or []])
+        rows = generator.compare_labels(
+            n, seed, names if label is None else [f"{name},{label}" for name in names or []]
+        )
         _say(f"{'rows':8}{', '.join(names or [])}")
         images, labels, columns = rows.reshape(-1, *rows.shape[2:]), None, n
     elif output is None or not output.suffix or output.is_dir():
@@ -97,10 +102,12 @@ def _write_folder(
 ) -> None:
     """PNGs as they are made, in constant memory, and the contact sheet at the end."""
     import numpy as np
+    from numpy.typing import NDArray
 
     from gankit.images import enlarge, grid, save_png
 
-    number, kept = count(), []
+    number = count()
+    kept: list[NDArray[np.uint8]] = []
     for batch in generator.stream(n, seed, label):
         for image in batch:
             save_png(folder / f"{next(number):06d}.png", enlarge(image, scale))

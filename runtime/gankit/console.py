@@ -18,7 +18,12 @@ def run(program: str, command: Callable[..., Any]) -> NoReturn:
 
     A traceback needs `--debug`, which each command declares for its help text and which is acted on here.
     """
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings={"max_content_width": 120})
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"max_content_width": 120},
+    )
     app.command(name=program)(command)
     try:
         app()

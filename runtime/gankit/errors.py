@@ -38,5 +38,6 @@ class DeviceError(GankitError, RuntimeError):
 class MissingExtraError(GankitError, ImportError):
     """A part of gankit was used whose optional dependencies are not installed."""
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs packages that are not installed: pip install 'gankit[{extra}]'")
+    def __init__(self, what: str, *extras: str) -> None:
+        commands = " or ".join(f"pip install 'gankit[{extra}]'" for extra in extras)
+        super().__init__(f"{what} needs packages that are not installed: {commands}")

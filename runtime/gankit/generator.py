@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -190,11 +190,13 @@ def _card(session: Any, name: str) -> Card:
     fits = fits and all(len(i.shape) == 2 and isinstance(i.shape[1], int) for i in inputs)
     fits = fits and len(outputs[0].shape) == 4 and outputs[0].type in ("tensor(uint8)", "tensor(float)")
     if not fits:
-        raise ModelError(f"{name} does not fit gankit's contract, z [n, z_dim] and maybe label [n, k] → images; it has {found}")
+        raise ModelError(
+            f"{name} does not fit gankit's contract, z [n, z_dim] and maybe label [n, k] → images; it has {found}"
+        )
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is not None:
         return Card.from_json(text)
-    output = "uint8" if outputs[0].type == "tensor(uint8)" else "float"
+    output: Literal["uint8", "float"] = "uint8" if outputs[0].type == "tensor(uint8)" else "float"
     size = outputs[0].shape[1:]
     if not all(isinstance(edge, int) for edge in size):
         raise ModelError(f"{name} has no card and no fixed image size: {found}")

@@ -51,9 +51,11 @@ def save_gif(path: str | Path, frames: Images, frames_per_second: int = 20) -> N
     """Writes an animation that loops for ever. All frames share the palette of 256 colours of the whole film."""
     film = to_pil(frames.reshape(-1, *frames.shape[2:]))
     palette = film.quantize(256, dither=Image.Dither.NONE)
-    pages = [to_pil(frame).convert(film.mode).quantize(palette=palette) for frame in frames] if film.mode == "RGB" else [
-        to_pil(frame) for frame in frames
-    ]
+    pages = (
+        [to_pil(frame).convert(film.mode).quantize(palette=palette) for frame in frames]
+        if film.mode == "RGB"
+        else [to_pil(frame) for frame in frames]
+    )
     with written_whole(path) as temporary:
         pages[0].save(temporary, save_all=True, append_images=pages[1:], duration=1000 // frames_per_second, loop=0)
 
@@ -67,4 +69,6 @@ def save_npz(path: str | Path, images: Images, labels: NDArray[np.float32] | Non
 def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Raises UsageError where a path ends like a file, but not like one that can be written."""
     if path.suffix and path.suffix not in suffixes and not path.is_dir():
-        raise UsageError(f"cannot write {path}: {path.suffix} is none of {', '.join(suffixes)}, and folders have no suffix")
+        raise UsageError(
+            f"cannot write {path}: {path.suffix} is none of {', '.join(suffixes)}, and folders have no suffix"
+        )

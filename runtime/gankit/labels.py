@@ -1,4 +1,4 @@
-"""The labels of a conditional model: what they are called, how often the data has them, how a request becomes vectors."""
+"""The labels of a conditional model: their names, how often the data has them, and how a request becomes vectors."""
 
 import re
 from collections.abc import Sequence
@@ -48,7 +48,9 @@ class Labels:
         draws = uniforms("labels", seed, start, count, len(self.names))
         if request is None or isinstance(request, str):
             asked = self._parse(request)
-            return np.stack([self._fill(asked, row) for row in draws]) if count else np.zeros((0, len(self.names)), "f4")
+            return (
+                np.stack([self._fill(asked, row) for row in draws]) if count else np.zeros((0, len(self.names)), "f4")
+            )
         if len(request) != count:
             raise LabelError(f"{len(request)} labels were given for {count} images; give one for all, or one for each")
         return np.stack([self._fill(self._parse(text), row) for text, row in zip(request, draws, strict=True)])
@@ -87,7 +89,9 @@ class Labels:
             else:
                 asked[self.find(text)] = True
         if self.kind == "classes" and sum(asked.values()) > 1:
-            raise LabelError(f"an image has one class, but {request!r} asks for several; blend with an array of weights")
+            raise LabelError(
+                f"an image has one class, but {request!r} asks for several; blend with an array of weights"
+            )
         return asked
 
     def _fill(self, asked: dict[int, bool], draws: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -73,8 +73,10 @@ def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> NDArray[np.float32]:
     cosine = float(np.clip(a @ b / lengths, -1.0, 1.0)) if lengths else 1.0
     angle = math.acos(cosine)
     if math.sin(angle) < 1e-6:
-        return (a + t * (b - a)).astype(np.float32)
-    return ((np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / math.sin(angle)).astype(np.float32)
+        path = a + t * (b - a)
+    else:
+        path = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / math.sin(angle)
+    return np.asarray(path, np.float32)
 
 
 def _log(x: Floats) -> Floats:

@@ -16,6 +16,10 @@ Device = Literal["auto", "cuda", "cpu"]
 
 # HEURISTIC: ONNX Runtime's DEFAULT is the slowest choice of plans and EXHAUSTIVE searches for minutes (ORT#22705).
 _CUDA = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC"})
+_CUDA_HELP = (
+    "it needs an NVIDIA driver and 'gankit[gpu]' beside torch, else 'gankit[cuda]', and not the package onnxruntime "
+    "beside them; or use --device cpu"
+)
 _CPU = "CPUExecutionProvider"
 
 
@@ -46,15 +50,15 @@ def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError("running a model with ONNX Runtime", "cpu") from None
+        raise MissingExtraError("running a model with ONNX Runtime", "cpu", "gpu") from None
     reason = None
     if device != "cpu":
         try:
             return Opened(_cuda_session(onnxruntime, source), "cuda", None)
         except DeviceError as error:
             if device == "cuda":
-                raise
-            reason = str(error)
+                raise DeviceError(f"CUDA cannot be had: {error}; {_CUDA_HELP}") from error
+            reason = f"CUDA cannot be had: {error}"
     try:
         session = _session(onnxruntime, source, [_CPU])
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
@@ -70,7 +74,9 @@ def _read(model: str | Path | bytes) -> bytes:
     try:
         return Path(model).read_bytes()
     except FileNotFoundError:
-        raise ModelNotFoundError(f"there is no model at {model}; export one with gan-export, or check the path") from None
+        raise ModelNotFoundError(
+            f"there is no model at {model}; export one with gan-export, or check the path"
+        ) from None
     except OSError as error:
         raise ModelError(f"the model {model} cannot be read: {error.strerror}") from None
 
@@ -82,18 +88,15 @@ def _cuda_session(ort: Any, source: bytes) -> Any:
     run fails, and by a look at what the live session says of itself.
     """
     if _CUDA[0] not in ort.get_available_providers():
-        raise DeviceError(
-            f"CUDA cannot be had: this onnxruntime {ort.__version__} is built without it; "
-            "pip uninstall onnxruntime, then pip install 'gankit[gpu]' (beside torch) or 'gankit[cuda]'"
-        )
+        raise DeviceError("this onnxruntime is built without it")
     with redirect_stdout(None):  # it prints each library that it misses
         ort.preload_dlls()
     try:
         session = _session(ort, source, [_CUDA], {"session.disable_cpu_ep_fallback": "1"})
     except Exception as error:
-        raise DeviceError(f"CUDA cannot be had, is the driver there and every CUDA library? {_line(error)}") from error
+        raise DeviceError(f"ONNX Runtime says {_line(error)}") from error
     if session.get_providers()[0] != _CUDA[0]:
-        raise DeviceError("CUDA cannot be had: ONNX Runtime could not start it, is an NVIDIA driver there?")
+        raise DeviceError("ONNX Runtime could not start it")
     return session
 
 

@@ -59,7 +59,7 @@ def save(run: Path, header: Header, gan: GAN) -> Path:
     return path
 
 
-_STATEFUL = ("G", "G_ema", "D", "opt_G", "opt_D")
+_STATEFUL = ("G", "G_ema", "D", "optimizer_g", "optimizer_d")
 
 
 def find(run: Path) -> list[Path]:

@@ -58,13 +58,16 @@ def _options() -> list[inspect.Parameter]:
         option = typer.Option(help=help_text, parser=parser, metavar="N" if parser else None, show_default=False)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         default: Any = [] if many else None
-        parameters.append(inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation))
+        parameters.append(
+            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        )
     return parameters
 
 
 def main() -> None:
     """The console script."""
-    own = [p.replace(annotation=get_type_hints(_train, include_extras=True)[p.name], kind=inspect.Parameter.KEYWORD_ONLY)
-           for p in inspect.signature(_train).parameters.values() if p.name != "settings"]  # fmt: skip
+    hints = get_type_hints(_train, include_extras=True)
+    own = [p for name, p in inspect.signature(_train).parameters.items() if name != "settings"]
+    own = [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     _train.__signature__ = inspect.Signature([*own[:1], *_options(), *own[1:]])  # type: ignore[attr-defined]
     run("gan-train", _train)

@@ -36,7 +36,7 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
 def setting(default: T, help: str, parser: Any = None, free: bool = False) -> T:  # noqa: A002  # typer's word
     """A field of Config: what `--help` says of it, how its text is read, and whether a resumed run may change it."""
     metadata = {"help": help, "parser": parser, "free": free}
-    return field(default=default, metadata=metadata)  # type: ignore[no-any-return, call-overload]
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,14 @@ class Config:
 
     variant: str
     data: str = setting("digits", "digits, bricks, avatars, or the path of a folder or a zip.", free=True)
-    size: tuple[int, int] | None = setting(None, "Image size: 64, or WIDTHxHEIGHT. [default: the data's own]", parse_size)
+    size: tuple[int, int] | None = setting(
+        None, "Image size: 64, or WIDTHxHEIGHT. [default: the data's own]", parse_size
+    )
     channels: int | None = setting(None, "1 for grey, 3 for colour. [default: as the data]")
     attribute: tuple[str, ...] = setting((), "Label to condition on; may be given several times. [default: all]")
-    images: int = setting(500_000, "Train until the discriminator has seen this many: 50000, 50k, 2M.", parse_count, free=True)
+    images: int = setting(
+        500_000, "Train until the discriminator has seen this many: 50000, 50k, 2M.", parse_count, free=True
+    )
     epochs: float | None = setting(None, "The same as a number of passes over the data.", free=True)
     batch_size: int = setting(64, "Images in a step.")
     z_dim: int = setting(100, "Length of the latent vector.")
@@ -93,7 +97,8 @@ class Config:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Config:
         """The settings that `to_json` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        return cls(**values)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

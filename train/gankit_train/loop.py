@@ -48,7 +48,9 @@ class Finished:
     """The signal that stopped it, if one did."""
 
 
-def train(config: Config, report: Reporter, out: Path | None = None, fresh: bool = False, dry_run: bool = False) -> Finished:
+def train(
+    config: Config, report: Reporter, out: Path | None = None, fresh: bool = False, dry_run: bool = False
+) -> Finished:
     """Trains until `config.images`, going on from the newest checkpoint of the run folder if it has one.
 
     Args:
@@ -70,7 +72,11 @@ def train(config: Config, report: Reporter, out: Path | None = None, fresh: bool
         config = replace(config, images=max(1, round(config.epochs * len(data.images))))
     run = out or Path("runs") / f"{config.variant}-{data.name}-{_size_name(shape)}"
     if fresh:
-        run = next(r for r in (run.with_name(f"{run.name}-{i}" if i > 1 else run.name) for i in range(1, 10_000)) if not r.exists())
+        run = next(
+            r
+            for r in (run.with_name(f"{run.name}-{i}" if i > 1 else run.name) for i in range(1, 10_000))
+            if not r.exists()
+        )
     labels = data.labels if config.conditional else None
     header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
 
@@ -86,7 +92,9 @@ def train(config: Config, report: Reporter, out: Path | None = None, fresh: bool
         if header.images >= config.images:
             report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
             return Finished(run, header.images, None)
-    report.line(f"{'data':10}{data.name}, {len(data.images):,} images of {_size_name(shape)}x{shape[2]}" + _label_note(labels))
+    report.line(
+        f"{'data':10}{data.name}, {len(data.images):,} images of {_size_name(shape)}x{shape[2]}" + _label_note(labels)
+    )
     report.line(f"{'device':10}{_device_name(device)}, {'bf16' if autocast._enabled else 'float32'}")
     report.line(f"{'networks':10}G {parameters(gan.G):,} and D {parameters(gan.D):,} parameters")
     report.line(f"{'run':10}{run}" + (f", resumed at {header.images:,} images" if header.images else ""))
@@ -119,7 +127,9 @@ def train(config: Config, report: Reporter, out: Path | None = None, fresh: bool
                 if not all(np.isfinite(value) for value in row.values()):
                     kept = checkpoints.find(run)
                     good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
-                    raise GankitError(f"the networks diverged (NaN or Inf) by image {header.images:,}; {good}; try lower rates")
+                    raise GankitError(
+                        f"the networks diverged (NaN or Inf) by image {header.images:,}; {good}; try lower rates"
+                    )
                 with (run / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 sums, since, clock = {}, header.images, time.perf_counter()
@@ -240,7 +250,9 @@ def _last_good(run: Path, report: Reporter) -> tuple[checkpoints.Header, dict[st
 def _refuse_other_data(run: Path, before: checkpoints.Header, now: checkpoints.Header) -> None:
     if (before.shape, before.fingerprint) != (now.shape, now.fingerprint):
         old, new = (f"{h.data} {_size_name(h.shape)}x{h.shape[2]} ({h.fingerprint[:8]})" for h in (before, now))
-        raise UsageError(f"{run} was trained on {old}, not on {new}: give the same --data, or --fresh, or another --out")
+        raise UsageError(
+            f"{run} was trained on {old}, not on {new}: give the same --data, or --fresh, or another --out"
+        )
 
 
 def _begin(run: Path, config: Config, images: int) -> None:
@@ -271,7 +283,7 @@ def _signals() -> Iterator[list[int]]:
 
     def catch(number: int, _: Any) -> None:
         caught.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, signal.SIG_DFL)
 
     try:
         before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -6,6 +6,9 @@ Mirza & Osindero, "Conditional Generative Adversarial Nets" (2014): appended to 
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -47,12 +50,13 @@ class Generator(nn.Module):
 
     def __init__(self, height: int, width: int, channels: int, z_dim: int, k: int, filters: int) -> None:
         super().__init__()
-        halvings, *self.inner = layout(height, width)
+        halvings, *inner = layout(height, width)
         widths = _widths(filters, halvings)[::-1]
-        self.first = nn.Linear(z_dim + k, widths[0] * self.inner[0] * self.inner[1], bias=False)
-        self.norm = nn.BatchNorm2d(widths[0])
+        self.innermost = (*inner, widths[0])
+        self.first = nn.Linear(z_dim + k, math.prod(self.innermost), bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(widths[0])
         layers: list[nn.Module] = []
-        for here, there in zip(widths, widths[1:], strict=False):
+        for here, there in pairwise(widths):
             layers += [nn.ConvTranspose2d(here, there, 4, 2, 1, bias=False), nn.BatchNorm2d(there), nn.ReLU()]
         self.body = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh())
         self.apply(_initialise)
@@ -61,7 +65,7 @@ class Generator(nn.Module):
         """z [n, z_dim], label [n, k] or None → [n, channels, height, width]."""
         x = self.first(z if label is None else torch.cat([z, label], 1))
         # Channels last in memory from the start, which the convolutions run fastest on.
-        x = x.view(-1, *self.inner, self.norm.num_features).permute(0, 3, 1, 2)
+        x = x.view(-1, *self.innermost).permute(0, 3, 1, 2)
         out: Tensor = self.body(torch.relu(self.norm(x)))
         return out
 
@@ -74,7 +78,7 @@ class Discriminator(nn.Module):
         halvings, *inner = layout(height, width)
         widths = _widths(filters, halvings)
         layers: list[nn.Module] = [nn.Conv2d(channels + k, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-        for here, there in zip(widths, widths[1:], strict=False):
+        for here, there in pairwise(widths):
             layers += [nn.Conv2d(here, there, 4, 2, 1, bias=norm == "none")]
             layers += [nn.BatchNorm2d(there)] if norm == "batch" else []
             layers += [nn.LeakyReLU(0.2)]

@@ -6,8 +6,8 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from gankit_train.config import Config
 from gankit_train.networks import Discriminator, Generator
@@ -20,8 +20,8 @@ class GAN:
     G: Generator
     G_ema: Generator
     D: Discriminator
-    opt_G: torch.optim.Optimizer
-    opt_D: torch.optim.Optimizer
+    optimizer_g: torch.optim.Optimizer
+    optimizer_d: torch.optim.Optimizer
     noise: torch.Generator
     """Where every random number of a step comes from; on the networks' device."""
     steps: int = 0
@@ -67,17 +67,17 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
     real.requires_grad_(config.r1 > 0)
     with autocast:
         on_real, on_fake = D(real, label), D(fake.detach(), label)
-    loss_D = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+    loss_D = softplus(-on_real).mean() + softplus(on_fake).mean()
     figures = {"loss_d": loss_D, "score_real": on_real.mean(), "score_fake": on_fake.mean()}
     if config.r1 > 0:
         figures["r1"] = gradient_norm_squared(on_real, real).mean()
         loss_D = loss_D + config.r1 / 2 * figures["r1"]
-    _update(gan.opt_D, loss_D)
+    _update(gan.optimizer_d, loss_D)
 
     D.requires_grad_(False)  # G's gradient passes through D; the gradients of D's own weights would be thrown away
     with autocast:
-        loss_G = F.softplus(-D(fake, label)).mean()
-    _update(gan.opt_G, loss_G)
+        loss_G = softplus(-D(fake, label)).mean()
+    _update(gan.optimizer_g, loss_G)
     D.requires_grad_(True)
 
     _average(gan, config.ema)

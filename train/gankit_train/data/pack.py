@@ -79,7 +79,9 @@ def open_dataset(
     height, width = size or source.size or (64, 64)
     channels = channels or _channels(source)
     what = json.dumps([_LAYOUT, source.key, height, width, channels])
-    folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    folder = (
+        cache_folder() / f"{source.name}-{width}x{height}x{channels}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    )
     if not folder.exists():
         _pack(source, (height, width, channels), folder, progress or (lambda done, total: None))
     info = json.loads((folder / "info.json").read_text())
@@ -91,9 +93,7 @@ def open_dataset(
         every = Labels(label_names, source.kind, (0.0,) * len(label_names))
         columns = [every.find(name) for name in attributes]
         label_names, vectors = tuple(label_names[c] for c in columns), np.ascontiguousarray(vectors[:, columns])
-    return Dataset(
-        source.name, images, label_names, vectors, source.kind, info["fingerprint"], tuple(info["skipped"])
-    )
+    return Dataset(source.name, images, label_names, vectors, source.kind, info["fingerprint"], tuple(info["skipped"]))
 
 
 def cache_folder() -> Path:
@@ -137,7 +137,9 @@ def _pack(source: Source, shape: tuple[int, int, int], folder: Path, progress: P
             progress(chunk.stop, n)
             if len(broken) > _BROKEN_SHARE * n:
                 some = ", ".join(source.names[i] for i in broken[:3])
-                raise UsageError(f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; mend the data")
+                raise UsageError(
+                    f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; mend the data"
+                )
         labels = source.labels
         if broken:
             good = np.delete(np.arange(n), broken)
@@ -150,7 +152,7 @@ def _pack(source: Source, shape: tuple[int, int, int], folder: Path, progress: P
         images.flush()
         np.save(draft / "labels.npy", labels)
         digest = hashlib.sha256(repr((images.shape, source.label_names)).encode())
-        digest.update(memoryview(images).cast("B"))
+        digest.update(images.data)
         digest.update(labels.tobytes())
         info = {"fingerprint": digest.hexdigest(), "skipped": [source.names[i] for i in broken]}
         (draft / "info.json").write_text(json.dumps(info))
@@ -158,7 +160,9 @@ def _pack(source: Source, shape: tuple[int, int, int], folder: Path, progress: P
             draft.rename(folder)
     except OSError as error:
         if not folder.exists():
-            raise GankitError(f"cannot pack the data into {folder.parent}: {error.strerror}; set GANKIT_CACHE") from error
+            raise GankitError(
+                f"cannot pack the data into {folder.parent}: {error.strerror}; set GANKIT_CACHE"
+            ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -172,7 +176,9 @@ def _decoded(source: Source, shape: tuple[int, int, int]) -> Iterator[tuple[rang
         yield from map(work, chunks)
         return
     # spawn: a fork would copy torch's thread pool in whatever state it is.
-    workers = min(len(chunks), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = min(
+        len(chunks), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(work, chunks)
 

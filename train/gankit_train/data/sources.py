@@ -182,7 +182,9 @@ def _list(root: Path) -> dict[str, tuple[int, int]]:
         found = {p.relative_to(root).as_posix(): p.stat() for p in root.rglob("*") if p.is_file()}
         listing = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
     else:
-        listing = {entry.filename: (entry.file_size, entry.CRC) for entry in _zip(root).infolist() if not entry.is_dir()}
+        listing = {
+            entry.filename: (entry.file_size, entry.CRC) for entry in _zip(root).infolist() if not entry.is_dir()
+        }
     hidden = (".", "__MACOSX")
     return {n: s for n, s in listing.items() if not any(part.startswith(hidden) for part in PurePosixPath(n).parts)}
 

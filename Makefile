@@ -1,0 +1,46 @@
+# `make demo` and `make test` need Python 3.11 or later and make, nothing else: they make their own environment.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+IMAGES ?= 200k
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint types unit bench clean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: $(VENV)/.installed  ## Make the environment: the pinned versions and gankit itself, editable
+
+$(VENV)/.installed: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: env  ## Train on faces, export, and write blond ones, a sheet of hair colours and a film: about four minutes
+	$(BIN)/gan-train cgan --data avatars --size 32 --images $(IMAGES) --out $(DEMO)/run
+	$(BIN)/gan-export $(DEMO)/run --onnx --torchscript --name faces -o $(DEMO)
+	$(BIN)/gan-gen -m $(DEMO)/faces.onnx -n 64 --label blond --scale 2 -o $(DEMO)/blond
+	$(BIN)/gan-gen -m $(DEMO)/faces.onnx -n 10 --compare hair --scale 3 -o $(DEMO)/hair.png
+	$(BIN)/gan-gen -m $(DEMO)/faces.onnx --interpolate 0,7,42 --frames 90 --loop --scale 4 -o $(DEMO)/walk.gif
+	@echo "Look at $(DEMO)/blond/sheet.png, $(DEMO)/hair.png and $(DEMO)/walk.gif"
+
+test: env lint types unit  ## Linters, type checks and all tests
+
+lint: env  ## Linters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env  ## Type checks
+	$(BIN)/mypy
+
+unit: env  ## Tests
+	$(BIN)/pytest
+
+bench: env  ## Measure training, start-up and generation; writes benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the environment, caches and what the demo wrote
+	rm -rf $(VENV) $(DEMO) .cache .mypy_cache .ruff_cache .pytest_cache dist build

@@ -1,0 +1,54 @@
+"""What is exported: the generator with its batch normalisation folded in, and its output as finished images."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gankit_train.networks import Generator
+
+
+class ImageGraph(nn.Module):
+    """z [n, z_dim] and label [n, k] → uint8 [n, height, width, channels]: the contract of an exported file."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = folded(generator)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """z float32 [n, z_dim], label float32 [n, k] or None → uint8 [n, height, width, channels]."""
+        # Casting truncates, so 128 and not 127.5: it rounds to the nearest without Round, which some runtimes lack.
+        pixels = (self.generator(z, label) * 127.5 + 128).clamp(0, 255)
+        images: Tensor = pixels.to(torch.uint8).permute(0, 2, 3, 1)
+        return images
+
+
+def folded(generator: Generator) -> Generator:
+    """A copy that computes the same with every batch normalisation multiplied into the layer before it."""
+    generator = deepcopy(generator).eval()
+    height, width, _ = generator.innermost
+    _fold(
+        generator.norm, generator.first, outputs=0, repeats=height * width
+    )  # its outputs run [height, width, channel]
+    generator.norm = nn.Identity()
+    layers = list(generator.body)
+    for before, layer in pairwise(layers):
+        _fold(layer, before, outputs=1)
+    generator.body = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
+    return generator.requires_grad_(False)
+
+
+def _fold(norm: nn.Module, layer: nn.Module, outputs: int, repeats: int = 1) -> None:
+    """Puts the scale and shift of a batch normalisation into a layer without bias, whose outputs are axis `outputs`."""
+    if not isinstance(norm, nn.BatchNorm2d) or not isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+        return
+    assert norm.running_mean is not None and norm.running_var is not None and layer.bias is None
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    shape = [1] * layer.weight.dim()
+    shape[outputs] = -1
+    layer.weight = nn.Parameter(layer.weight * scale.repeat(repeats).view(shape))
+    layer.bias = nn.Parameter(shift.repeat(repeats))

@@ -1,0 +1,189 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+import gankit
+from gankit.card import Card
+from gankit.errors import GankitError, ModelError, UsageError
+from gankit_export import export
+from gankit_export.exporter import write
+from gankit_export.formats import FORMATS, Format
+from gankit_export.graph import ImageGraph, folded
+from gankit_export.verify import cases
+from gankit_train import checkpoints
+from tests.conftest import Command, refused
+from tests.train.test_run import go
+
+
+@pytest.fixture(scope="module", params=["dcgan", "cgan"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / f"{request.param}-digits-28"
+    return go(out, request.param, images=640, beta1=0.0, lr_g=0.01)[0].run  # enough to move all statistics
+
+
+def network(run: Path) -> tuple[checkpoints.Header, Any]:
+    header, document = checkpoints.read(checkpoints.newest(run))
+    return header, checkpoints.generator(header, document)
+
+
+def card(header: checkpoints.Header) -> Card:
+    height, width, channels = header.shape
+    return Card("x", height, width, channels, header.config.z_dim, header.labels, opset=18)
+
+
+def test_both_files_compute_what_the_network_computes(run: Path, tmp_path: Path) -> None:
+    made = export(run, folder=tmp_path)
+    assert [m.path.name for m in made] == [f"{run.name}.onnx", f"{run.name}.ts"]
+    header, generator = network(run)
+    runtime = gankit.load(made[0].path, device="cpu")
+    script = torch.jit.load(str(made[1].path))
+    for n in (1, 5, 90):
+        z, label = runtime.inputs(n, seed=77)
+        arguments = [torch.from_numpy(a) for a in (z, label) if a is not None]
+        with torch.no_grad():
+            exact = (127.5 * generator(*arguments) + 128).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        assert exact.std() > 5  # not one grey image, which anything would match
+        for images in (runtime(z, label), script(*arguments).numpy()):
+            assert images.shape == exact.shape and np.abs(images.astype(int) - exact).max() <= 1
+            assert (images == exact).mean() > 0.999
+    assert (header.labels is None) == (runtime.labels == ())
+
+
+def test_the_card_tells_where_the_file_comes_from(run: Path, tmp_path: Path) -> None:
+    made = export(run, folder=tmp_path, name="mine")
+    for each in made:
+        found = FORMATS[each.format].open(each.path)[0]
+        assert (found.name, found.height, found.channels, found.z_dim) == ("mine", 28, 1, 8)
+        assert (found.variant, found.data, found.images_seen) == (run.name.split("-")[0], "digits", 640)
+        assert found.ema and found.checkpoint_sha256 == checkpoints.sha256(checkpoints.newest(run))
+        assert found.versions["torch"] == torch.__version__
+        assert found.verification["batches"] == [1, 7, 64]
+        assert found.verification["largest_error_steps"] <= found.verification["tolerance_steps"] == 0.02
+        assert found.verification["labels"] == (10 if found.variant == "cgan" else 0)
+
+
+def test_the_graph_keeps_the_contract(run: Path, tmp_path: Path) -> None:
+    model = onnx.load(export(run, ["onnx"], tmp_path)[0].path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [i.name for i in model.graph.input] == ["z"] + ["label"] * run.name.startswith("cgan")
+    for value in [*model.graph.input, *model.graph.output]:
+        assert value.type.tensor_type.shape.dim[0].dim_param == "n"
+    assert model.opset_import[0].version == 18
+    kinds = {node.op_type for node in model.graph.node}
+    assert not any("Random" in kind or kind in ("BatchNormalization", "Dropout") for kind in kinds)
+    assert not any(tensor.external_data for tensor in model.graph.initializer)
+
+
+def test_folding_changes_no_number(run: Path) -> None:
+    header, generator = network(run)
+    z = torch.randn(4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    label = torch.eye(10, dtype=torch.float64)[:4] if header.labels else None
+    torch.testing.assert_close(folded(generator.double())(z, label), generator(z, label), rtol=1e-9, atol=1e-9)
+
+
+def test_raw_weights_are_others(run: Path, tmp_path: Path) -> None:
+    averaged, raw = (export(run, ["onnx"], tmp_path, str(ema), ema)[0].path for ema in (True, False))
+    assert not np.array_equal(gankit.load(averaged, "cpu").sample(4), gankit.load(raw, "cpu").sample(4))
+    assert not gankit.load(raw, "cpu").card.ema
+
+
+def _damaged(form: Format, damage: str) -> Format:
+    """The format with a build step that goes wrong on purpose."""
+
+    def build(graph: ImageGraph, card: Card) -> Any:
+        body = graph.generator.body
+        if damage == "flipped kernel":
+            body[0].weight.data = body[0].weight.data.flip(3)
+        if damage == "wrong activation":
+            graph.generator.body = torch.nn.Sequential(*body[:-1], torch.nn.Hardtanh())
+        if damage == "off by one label":
+            first = graph.generator.first
+            first.weight.data[:, 8:] = first.weight.data[:, 8:].roll(1, dims=1)
+        if damage == "wrong rounding":
+            graph.generator.body = torch.nn.Sequential(*body, _Shift())
+        return form.build(graph, card)
+
+    return replace(form, build=build)
+
+
+class _Shift(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images - 0.5 / 127.5
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("damage", ["flipped kernel", "wrong activation", "off by one label", "wrong rounding"])
+def test_a_file_that_computes_something_else_is_an_error_and_is_not_left(
+    run: Path, tmp_path: Path, form: Format, damage: str
+) -> None:
+    header, generator = network(run)
+    if damage == "off by one label" and header.labels is None:
+        damage = "flipped kernel"
+    with pytest.raises(
+        GankitError, match=r"was not written: .*computes something else: image \d+, pixel .* is \d+ where"
+    ):
+        write(_damaged(form, damage), generator, card(header), tmp_path / f"x{form.suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frozen_batch_is_caught(run: Path, tmp_path: Path) -> None:
+    header, generator = network(run)
+
+    def build(graph: ImageGraph, card: Card) -> Any:
+        model = FORMATS["onnx"].build(graph, card)
+        for value in [*model.graph.input, *model.graph.output]:
+            value.type.tensor_type.shape.dim[0].dim_value = 2
+        return model
+
+    with pytest.raises(GankitError, match="batch of 1"):
+        write(replace(FORMATS["onnx"], build=build), generator, card(header), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_label_is_compared(run: Path) -> None:
+    header, _ = network(run)
+    compared = list(cases(card(header)))
+    assert {len(case.z) for case in compared} >= {1, 7, 64}
+    if header.labels:
+        alone = np.concatenate([case.label for case in compared if case.label is not None and case.what[:5] == "label"])
+        assert np.array_equal(np.unique(alone, axis=0), np.eye(10)[::-1])
+
+
+def test_the_command(command: Command, run: Path, tmp_path: Path) -> None:
+    result = command("gan-export", run, "-o", "models", "--name", "mine")
+    assert result.returncode == 0, result.stderr
+    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["mine.onnx", "mine.ts"]
+    assert "/255" in result.stdout and "models/mine.onnx" in result.stdout
+    assert command("gan-export", run, "--onnx", "-o", "one").returncode == 0
+    assert [p.name for p in (tmp_path / "one").iterdir()] == [f"{run.name}.onnx"]
+
+
+def test_the_newest_run_is_the_default(command: Command, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "it").symlink_to(run)
+    result = command("gan-export", "--onnx", "-o", "models")
+    assert result.returncode == 0 and "runs/it" in result.stdout
+
+
+def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: Path, run: Path) -> None:
+    refused(command("gan-export"), 2, "no run under runs/")
+    refused(command("gan-export", "nowhere"), 2, "nowhere")
+    (tmp_path / "empty").mkdir()
+    refused(command("gan-export", "empty"), 1, "no checkpoint yet")
+    (tmp_path / "cut.pt").write_bytes(checkpoints.newest(run).read_bytes()[:5000])
+    refused(command("gan-export", "cut.pt"), 1, "cut.pt")
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
+    refused(command("gan-export", "other.pt"), 1, "other.pt", "no checkpoint of gan-train")
+    refused(command("gan-export", run, "-o", "cut.pt/below"), 1, "cannot write")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.pt", "empty", "other.pt"]
+
+
+def test_errors_are_also_the_built_in_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no run"):
+        export(tmp_path / "none")
+    assert issubclass(ModelError, ValueError) and issubclass(UsageError, ValueError)

@@ -1,0 +1,210 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import gankit
+from gankit.generator import bundled_model
+from tests.conftest import TINY
+
+
+@pytest.fixture(scope="module")
+def tiny() -> gankit.Generator:
+    return gankit.load(TINY, device="cpu")
+
+
+def test_the_card_and_labels_come_with_the_file(tiny: gankit.Generator) -> None:
+    assert (tiny.card.height, tiny.card.width, tiny.card.channels, tiny.card.z_dim) == (8, 8, 3, 6)
+    assert tiny.labels == ("Blond_Hair", "Black_Hair", "Smiling")
+    assert tiny.device == "cpu" and tiny.fallback_reason is None
+
+
+def test_auto_says_why_it_runs_on_the_cpu() -> None:
+    auto = gankit.load(TINY)
+    if auto.device == "cpu":
+        assert auto.fallback_reason and "CUDA" in auto.fallback_reason
+
+
+def test_it_loads_from_bytes_too(tiny: gankit.Generator) -> None:
+    assert np.array_equal(gankit.load(TINY.read_bytes(), device="cpu").sample(2), tiny.sample(2))
+
+
+@pytest.mark.parametrize("n", [1, 7, 33, 100])
+def test_any_split_gives_the_same_images(tiny: gankit.Generator, n: int) -> None:
+    whole = tiny.sample(100, seed=3)
+    assert whole.shape == (100, 8, 8, 3) and whole.dtype == np.uint8
+    parts = [tiny.sample(min(n, 100 - at), seed=3, start=at) for at in range(0, 100, n)]
+    assert np.abs(np.concatenate(parts).astype(int) - whole).max() <= 1
+
+
+def test_a_stream_is_the_same_images_in_batches(tiny: gankit.Generator) -> None:
+    batches = list(tiny.stream(50, seed=3, label="blond", batch=16))
+    assert [len(batch) for batch in batches] == [16, 16, 16, 2]
+    assert np.abs(np.concatenate(batches).astype(int) - tiny.sample(50, 3, "blond")).max() <= 1
+    names = ["blond", "black"] * 25
+    assert np.array_equal(np.concatenate(list(tiny.stream(50, label=names, batch=7))), tiny.sample(50, label=names))
+
+
+def test_a_stream_can_be_left_early(tiny: gankit.Generator) -> None:
+    before = threading.active_count()
+    stream = tiny.stream(10_000_000)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+
+
+def test_the_label_changes_the_image_and_the_seed_too(tiny: gankit.Generator) -> None:
+    blond, black = tiny.sample(4, label="blond"), tiny.sample(4, label="black")
+    assert not np.array_equal(blond, black)
+    assert not np.array_equal(tiny.sample(4, seed=1), tiny.sample(4, seed=2))
+
+
+def test_comparing_labels_keeps_the_latents(tiny: gankit.Generator) -> None:
+    rows = tiny.compare_labels(5, seed=2, labels=["blond", "black"])
+    assert rows.shape == (2, 5, 8, 8, 3)
+    assert np.array_equal(rows[1], tiny.sample(5, seed=2, label="black"))
+    assert tiny.compare_labels(1).shape[0] == 3
+
+
+def test_a_walk_passes_through_its_seeds(tiny: gankit.Generator) -> None:
+    frames = tiny.interpolate([0, 7, 42], frames=21, label="blond")
+    label = np.repeat(tiny.inputs(1, 0, "blond")[1], 3, axis=0)
+    stops = tiny(np.concatenate([gankit.latents(s, 0, 1, 6) for s in (0, 7, 42)]), label)
+    assert np.abs(frames[[0, 10, 20]].astype(int) - stops).max() <= 1
+
+
+def test_a_loop_ends_a_step_before_its_start(tiny: gankit.Generator) -> None:
+    once, loop = tiny.interpolate([0, 7, 0], frames=21), tiny.interpolate([0, 7], frames=20, loop=True)
+    assert np.abs(loop.astype(int) - once[:-1]).max() <= 1
+
+
+def test_latents_of_ones_own(tiny: gankit.Generator) -> None:
+    z, label = tiny.inputs(5, seed=9)
+    assert np.array_equal(tiny(z, label), tiny.sample(5, seed=9))
+
+
+def test_impossible_requests_are_refused(tiny: gankit.Generator) -> None:
+    z = np.zeros((2, 6), np.float32)
+    for call, words in [
+        (lambda: tiny.sample(0), "at least 1, not 0"),
+        (lambda: tiny.sample(-3), "not -3"),
+        (lambda: tiny.stream(0), "not 0"),
+        (lambda: tiny.stream(5, label=["blond"]), "1 labels were given for 5"),
+        (lambda: tiny.interpolate([1]), "two seeds"),
+        (lambda: tiny.interpolate([1, 2, 3], frames=2), "a frame for each"),
+        (lambda: tiny(z), "needs a label"),
+        (lambda: tiny(z[:, :5], np.zeros((2, 3))), r"z must be \[n, 6\]"),
+        (lambda: tiny(z * np.nan, np.zeros((2, 3))), "not finite"),
+        (lambda: tiny(z, np.zeros((3, 3))), "2 latents but 3 labels"),
+        (lambda: gankit.load(TINY, device="tpu"), "unknown device 'tpu'"),  # type: ignore[arg-type]
+    ]:
+        with pytest.raises(gankit.UsageError, match=words):
+            call()
+
+
+def test_files_that_are_no_models(tmp_path: Path) -> None:
+    with pytest.raises(gankit.ModelNotFoundError, match="no model at"):
+        gankit.load(tmp_path / "none.onnx")
+    with pytest.raises(FileNotFoundError):
+        gankit.load(tmp_path / "none.onnx")
+    for content in (b"", b"hello", TINY.read_bytes()[:4000]):
+        (tmp_path / "bad.onnx").write_bytes(content)
+        with pytest.raises(gankit.ModelError, match=r"bad\.onnx"):
+            gankit.load(tmp_path / "bad.onnx", device="cpu")
+    with pytest.raises(gankit.ModelError, match="cannot be read"):
+        gankit.load(tmp_path)
+
+
+def test_cuda_is_cuda_or_an_error() -> None:
+    try:
+        assert gankit.load(TINY, device="cuda").device == "cuda"
+    except gankit.DeviceError as error:
+        assert "CUDA cannot be had" in str(error) and "gankit[gpu]" in str(error)
+
+
+def _foreign(output: str, labels: bool) -> bytes:
+    """Somebody else's model: other names, no card, the shapes of the contract."""
+    edges = {"uint8": [5, 4, 3], "float": [3, 5, 4]}[output]
+    inputs = [helper.make_tensor_value_info("noise", TensorProto.FLOAT, [None, 60])]
+    nodes = [helper.make_node("Reshape", ["noise", "shape"], ["raw"])]
+    if labels:
+        inputs.append(helper.make_tensor_value_info("onehot", TensorProto.FLOAT, [None, 2]))
+        nodes = [
+            helper.make_node("ReduceSum", ["onehot", "axis"], ["total"], keepdims=1),
+            helper.make_node("Mul", ["noise", "total"], ["scaled"]),
+            helper.make_node("Reshape", ["scaled", "shape"], ["raw"]),
+        ]
+    kind = TensorProto.UINT8 if output == "uint8" else TensorProto.FLOAT
+    nodes.append(helper.make_node("Cast", ["raw"], ["out"], to=kind))
+    constants = [
+        numpy_helper.from_array(np.array([-1, *edges]), "shape"),
+        numpy_helper.from_array(np.array([1]), "axis"),
+    ]
+    outputs = [helper.make_tensor_value_info("out", kind, [None, *edges])]
+    graph = helper.make_graph(nodes, "foreign", inputs, outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
+
+
+@pytest.mark.parametrize("output", ["uint8", "float"])
+def test_a_file_without_a_card_works_by_its_shapes(output: str) -> None:
+    foreign = gankit.load(_foreign(output, labels=False), device="cpu")
+    assert (foreign.card.height, foreign.card.width, foreign.card.channels, foreign.card.z_dim) == (5, 4, 3, 60)
+    assert foreign.sample(3).shape == (3, 5, 4, 3)
+    assert foreign.labels == ()
+    with pytest.raises(gankit.LabelError, match="without labels"):
+        foreign.sample(1, label="blond")
+
+
+def test_float_output_becomes_rounded_bytes() -> None:
+    foreign = gankit.load(_foreign("float", labels=False), device="cpu")
+    z = np.tile(np.float32([-2, -1, 0, 0.5, 1, 2]), 10)[None]
+    expected = [0, 0, 128, 191, 255, 255]  # 127.5 x + 127.5, rounded half up, within 0 … 255
+    assert foreign(z)[0].transpose(2, 0, 1).ravel().tolist() == expected * 10
+
+
+def test_labels_of_a_file_without_a_card_are_numbered() -> None:
+    foreign = gankit.load(_foreign("uint8", labels=True), device="cpu")
+    assert foreign.labels == ("0", "1")
+    assert foreign.sample(2, label="1").shape == (2, 5, 4, 3)
+
+
+def test_models_of_other_shapes_are_refused_with_what_they_have() -> None:
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None, 3, 8, 8]) for n in ("picture", "out")]
+    graph = helper.make_graph([helper.make_node("Relu", ["picture"], ["out"])], "other", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(gankit.ModelError, match=r"contract.*picture tensor\(float\)"):
+        gankit.load(model.SerializeToString())
+
+
+def test_a_damaged_card_is_an_error() -> None:
+    model = onnx.load(TINY)
+    helper.set_model_props(model, {"gankit": "{"})
+    with pytest.raises(gankit.ModelError, match="card cannot be read"):
+        gankit.load(model.SerializeToString())
+
+
+def test_threads_may_share_a_generator(tiny: gankit.Generator) -> None:
+    expected = [tiny.sample(20, seed=s) for s in range(4)]
+    results: dict[int, np.ndarray] = {}
+    threads = [threading.Thread(target=lambda s=s: results.update({s: tiny.sample(20, seed=s)})) for s in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for s in range(4):
+        assert np.array_equal(results[s], expected[s])
+
+
+def test_the_bundled_model_draws_faces_of_every_hair_colour() -> None:
+    faces = gankit.load()
+    assert bundled_model().stat().st_size <= 2_000_000
+    assert {"Blond_Hair", "Black_Hair", "Brown_Hair", "Auburn_Hair"} <= set(faces.labels)
+    hair = faces.compare_labels(32, labels=["blond", "black", "brown", "auburn"])
+    top = hair[:, :, 4:8, 12:20].reshape(4, -1, 3).astype(float).mean(1)  # where every head has hair
+    brightness = top.sum(1)
+    assert brightness[0] > brightness[3] > brightness[1]  # blond, auburn, black
+    assert top[3, 0] > 2 * top[3, 2]  # auburn is red
+    assert hair.std(axis=1).mean() > 10  # not the same face again and again

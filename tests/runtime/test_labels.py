@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from gankit import LabelError, Labels
+
+FACES = Labels(
+    ("Blond_Hair", "Black_Hair", "Brown_Hair", "Eyeglasses", "Smiling"),
+    "attributes",
+    (0.25, 0.5, 0.25, 0.3, 0.5),
+    ((0, 1, 2),),
+)
+DIGITS = Labels(tuple(map(str, range(12))), "classes", (1 / 12,) * 12, (tuple(range(12)),))
+
+
+@pytest.mark.parametrize("text", ["blond", "BLOND", "Blond_Hair", "blond hair", "blond-hair", "lond"])
+def test_any_unambiguous_part_finds_a_label(text: str) -> None:
+    assert FACES.find(text) == 0
+
+
+def test_a_whole_name_wins_over_a_part() -> None:
+    assert DIGITS.find("1") == 1
+    assert DIGITS.find("11") == 11
+
+
+def test_unknown_labels_list_those_there_are() -> None:
+    with pytest.raises(LabelError, match=r"'green'.*Blond_Hair, Black_Hair, Brown_Hair, Eyeglasses, Smiling"):
+        FACES.find("green")
+
+
+@pytest.mark.parametrize("text", ["", " ", "blond,"])
+def test_empty_labels_are_unknown(text: str) -> None:
+    with pytest.raises(LabelError, match="no label fits"):
+        FACES.vectors(text, 0, 0, 1)
+
+
+def test_ambiguous_labels_list_what_they_fit() -> None:
+    with pytest.raises(LabelError, match="'hair' fits Blond_Hair, Black_Hair, Brown_Hair;"):
+        FACES.find("hair")
+
+
+def test_what_was_asked_for_is_there_and_excludes_its_group() -> None:
+    vectors = FACES.vectors("blond", 0, 0, 200)
+    assert (vectors[:, :3] == [1, 0, 0]).all()
+    both = FACES.vectors("black,smiling", 0, 0, 200)
+    assert (both[:, :3] == [0, 1, 0]).all() and (both[:, 4] == 1).all()
+
+
+def test_what_was_left_open_is_drawn_as_often_as_the_data_has_it() -> None:
+    np.testing.assert_allclose(FACES.vectors(None, 0, 0, 5000).mean(0), FACES.frequency, atol=0.02)
+    assert (FACES.vectors(None, 0, 0, 5000)[:, :3].sum(1) == 1).all()
+    np.testing.assert_allclose(FACES.vectors("blond", 0, 0, 5000).mean(0)[3:], FACES.frequency[3:], atol=0.02)
+    assert (DIGITS.vectors(None, 0, 0, 5000).sum(1) == 1).all()
+
+
+def test_the_opposite_of_a_label() -> None:
+    vectors = FACES.vectors("not-blond", 0, 0, 5000)
+    np.testing.assert_allclose(vectors.mean(0), [0, 2 / 3, 1 / 3, 0.3, 0.5], atol=0.02)
+    assert (FACES.vectors("not_smil", 0, 0, 100)[:, 4] == 0).all()
+    single = Labels(("Blond_Hair",), "attributes", (0.15,))
+    assert (single.vectors("not-blond", 0, 0, 100) == 0).all()
+    assert (single.vectors("blond", 0, 0, 100) == 1).all()
+
+
+def test_a_label_whose_name_begins_with_not_is_itself() -> None:
+    labels = Labels(("not_seen", "seen"), "attributes", (0.5, 0.5))
+    assert labels.vectors("not_seen", 0, 0, 1)[0, 0] == 1
+
+
+def test_only_what_is_asked_for_changes() -> None:
+    blond, black = (FACES.vectors(name, 5, 0, 300) for name in ("blond", "black"))
+    assert np.array_equal(blond[:, 3:], black[:, 3:])
+
+
+def test_an_image_has_the_same_label_however_it_is_asked_for() -> None:
+    whole = FACES.vectors("not-black", 3, 10, 20)
+    assert np.array_equal(whole, np.concatenate([FACES.vectors("not-black", 3, 10 + i, 1) for i in range(20)]))
+
+
+def test_one_label_for_each_image() -> None:
+    vectors = FACES.vectors(["blond", "black", "brown"], 0, 0, 3)
+    assert np.array_equal(vectors[:, :3], np.eye(3))
+    with pytest.raises(LabelError, match="2 labels were given for 3 images"):
+        FACES.vectors(["blond", "black"], 0, 0, 3)
+
+
+def test_vectors_are_taken_as_they_are() -> None:
+    blend = np.array([0.5, 0.5, 0, 0, 1])
+    assert np.array_equal(FACES.vectors(blend, 0, 0, 3), np.tile(blend, (3, 1)))
+    for wrong in (np.zeros(4), np.zeros((2, 5)), np.full(5, np.nan)):
+        with pytest.raises(LabelError, match=r"must be finite, \[5\] or \[3, 5\]"):
+            FACES.vectors(wrong, 0, 0, 3)
+
+
+def test_an_image_has_one_class() -> None:
+    with pytest.raises(LabelError, match="one class"):
+        DIGITS.vectors("3,4", 0, 0, 1)
+    assert DIGITS.vectors("not-3", 0, 0, 500)[:, 3].sum() == 0

@@ -1,0 +1,257 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gankit.errors import GankitError, UsageError
+from gankit_train import checkpoints
+from gankit_train.config import Config, configure, parse_count, parse_size
+from gankit_train.loop import Finished, train
+from tests.conftest import Command, picture, refused
+
+
+class Silent:
+    """A reporter that keeps the lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+
+SMALL: dict[str, Any] = {
+    "data": "digits",
+    "filters": 4,
+    "z_dim": 8,
+    "batch_size": 16,
+    "log_every": 64,
+    "precision": "float32",
+}
+
+
+def go(
+    out: Path, variant: str = "dcgan", fresh: bool = False, dry_run: bool = False, **settings: Any
+) -> tuple[Finished, list[str]]:
+    report = Silent()
+    finished = train(configure(variant, **{**SMALL, **settings}), report, out, fresh, dry_run)
+    return finished, report.lines
+
+
+def weights(run: Path) -> dict[str, Any]:
+    document = checkpoints.read(checkpoints.newest(run))[1]
+    return {k: document[k] for k in ("G", "G_ema", "D", "optimizer_g", "optimizer_d", "noise", "images", "steps")}
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_a_run_folder_has_everything(tmp_path: Path) -> None:
+    finished, lines = go(tmp_path / "run", images=256, sample_every=128)
+    assert finished == Finished(tmp_path / "run", 256, None)
+    run = tmp_path / "run"
+    assert Config.from_json(json.loads((run / "config.json").read_text())).filters == 4
+    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["images"] for row in rows] == [64, 128, 192, 256]
+    assert all({"loss_d", "loss_g", "score_real", "score_fake", "images_per_s"} <= row.keys() for row in rows)
+    assert sorted(p.name for p in (run / "samples").iterdir()) == ["000000128.png", "000000256.png"]
+    assert picture(run / "samples" / "000000256.png").shape == (8 * 30 + 2, 10 * 30 + 2)
+    assert [p.name for p in checkpoints.find(run)] == ["000000256.pt"]
+    assert any(f"gan-export {run}" in line for line in lines)
+
+
+@pytest.mark.parametrize("variant", ["dcgan", "cgan"])
+def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path: Path, variant: str) -> None:
+    # 5,000 images and steps of 16: the second part crosses into the next pass over the data.
+    go(tmp_path / "whole", variant, images=320, batch_size=32)
+    go(tmp_path / "parts", variant, images=128, batch_size=32)
+    go(tmp_path / "parts", variant, images=320, batch_size=32)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    rows = [[json.loads(r)["images"] for r in (tmp_path / n / "metrics.jsonl").open()] for n in ("whole", "parts")]
+    assert rows[0] == rows[1]
+
+
+def test_a_pass_over_the_data_sees_every_image_once(tmp_path: Path) -> None:
+    from gankit_train.data import open_dataset
+    from gankit_train.loop import _Pool
+
+    data, config = open_dataset("digits"), configure("dcgan", batch_size=300, seed=4)
+    pool = _Pool(data, config, torch.device("cpu"))
+    order = np.concatenate([pool._indices(at) for at in range(0, 15_000, 300)])  # three passes; 300 does not divide one
+    for epoch in range(3):
+        assert sorted(order[epoch * 5000 : (epoch + 1) * 5000]) == list(range(5000))
+    assert not np.array_equal(order[:5000], order[5000:10_000])
+    real, label = pool.batch(0)
+    assert label is None and real.shape == (300, 1, 28, 28)
+    assert real.min() == -1 and real.max() == 1
+    np.testing.assert_allclose(real[0, 0] * 127.5 + 127.5, data.images[order[0], :, :, 0], atol=1e-4)
+
+
+def test_a_finished_run_says_so(tmp_path: Path) -> None:
+    go(tmp_path, images=64)
+    finished, lines = go(tmp_path, images=64)
+    assert finished.images == 64 and "is finished" in lines[-1]
+
+
+def test_fresh_starts_over_beside(tmp_path: Path) -> None:
+    go(tmp_path / "run", images=64)
+    finished, _ = go(tmp_path / "run", images=32, fresh=True)
+    assert finished.run == tmp_path / "run-2" and finished.images == 32
+
+
+def test_a_changed_setting_is_refused_by_name(tmp_path: Path) -> None:
+    go(tmp_path, images=64)
+    with pytest.raises(UsageError, match=r"--z-dim 8, now it is 9.*--fresh"):
+        go(tmp_path, images=128, z_dim=9)
+    with pytest.raises(UsageError, match="--variant dcgan, now it is cgan"):
+        go(tmp_path, variant="cgan", images=128)
+    go(tmp_path, images=128, log_every=32, keep=1)  # these may change
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    go(tmp_path, images=64, size=(32, 32))
+    with pytest.raises(UsageError, match=r"trained on digits 32x1.*not on avatars 32x3"):
+        go(tmp_path, images=128, size=(32, 32), data="avatars")
+
+
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path: Path) -> None:
+    go(tmp_path, images=128, checkpoint_every=64)
+    newest, older = checkpoints.find(tmp_path)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    finished, lines = go(tmp_path, images=192)
+    assert any("damaged" in line and newest.name in line for line in lines)
+    assert any("resumed at 64 images" in line for line in lines) and finished.images == 192
+    for path in checkpoints.find(tmp_path):
+        path.write_bytes(b"")
+    with pytest.raises(GankitError, match="none of the 2 checkpoints"):
+        go(tmp_path, images=256)
+    assert older.name == "000000064.pt"
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    _, lines = go(tmp_path / "run", dry_run=True)
+    assert "dry run" in lines[-1] and not (tmp_path / "run").exists()
+
+
+def test_epochs_are_passes_over_the_data(tmp_path: Path) -> None:
+    assert go(tmp_path, epochs=0.05, batch_size=50)[0].images == 250
+
+
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+    go(tmp_path, images=64)
+    header, document = checkpoints.read(checkpoints.newest(tmp_path))
+    document["D"]["body.0.weight"].fill_(float("nan"))
+    torch.save(document, checkpoints.newest(tmp_path))
+    with pytest.raises(GankitError, match=r"NaN or Inf\) by image 128; the last good checkpoint is .*000000064"):
+        go(tmp_path, images=256)
+    assert [p.name for p in checkpoints.find(tmp_path)] == ["000000064.pt"]
+    assert header.images == 64
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'owned'}",)
+
+    torch.save({"config": Evil()}, tmp_path / "x.pt")
+    with pytest.raises(GankitError, match="run code"):
+        checkpoints.read(tmp_path / "x.pt")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_a_signal_leaves_a_good_checkpoint(tmp_path: Path, number: int, code: int) -> None:
+    program = Path(sys.executable).parent / "gan-train"
+    line = [program, "dcgan", "--images", "100M", "--filters", "4", "--batch-size", "16", "--log-every", "32"]
+    process = subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    run = tmp_path / "runs" / "dcgan-digits-28"
+    while not ((run / "metrics.jsonl").exists() and (run / "metrics.jsonl").read_text()):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.02)  # until the loop has begun
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == code, errors
+    assert "the same command goes on" in errors
+    header, _ = checkpoints.read(checkpoints.newest(run))
+    assert header.images > 0 and f"{header.images:,} images" in errors
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    go(tmp_path, images=256, checkpoint_every=32, keep=3)
+    assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [256, 224, 192]
+
+
+def test_bfloat16_trains_the_same_networks(tmp_path: Path) -> None:
+    from gankit_train.loop import pick_precision
+
+    if not pick_precision("auto", torch.device("cpu"))._enabled:
+        with pytest.raises(GankitError, match="bf16 is not supported"):
+            go(tmp_path, images=64, precision="bf16")
+        return
+    go(tmp_path, images=64, precision="bf16", variant="cgan")
+    assert all(t.dtype == torch.float32 for t in weights(tmp_path)["G"].values() if t.is_floating_point())
+
+
+@pytest.mark.parametrize(("text", "count"), [("64", 64), ("50k", 50_000), ("2M", 2_000_000), ("1.5k", 1500)])
+def test_counts(text: str, count: int) -> None:
+    assert parse_count(text) == count
+
+
+def test_sizes_are_width_by_height() -> None:
+    assert parse_size("64") == (64, 64) and parse_size("48x64") == (64, 48)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["biggan"], 2, ["'biggan'", "dcgan, cgan"]),
+        (["dcgan", "--data", "nowhere"], 2, ["'nowhere'", "digits, bricks, avatars"]),
+        (["dcgan", "--images", "many"], 2, ["'many'", "50k"]),
+        (["dcgan", "--images", "0"], 2, ["--images must be at least 1"]),
+        (["dcgan", "--images", "1k", "--epochs", "1"], 2, ["--images", "--epochs"]),
+        (["dcgan", "--size", "big"], 2, ["'big'"]),
+        (["dcgan", "--size", "30"], 2, ["28, 32"]),
+        (["dcgan", "--channels", "2"], 2, ["--channels", "2"]),
+        (["dcgan", "--batch-size", "1"], 2, ["--batch-size", "2"]),
+        (["dcgan", "--ema", "1"], 2, ["--ema"]),
+        (["dcgan", "--lr-g", "nan"], 2, ["--lr-g"]),
+        (["dcgan", "--precision", "fp8"], 2, ["--precision", "bf16"]),
+        (["dcgan", "--out", "file/run"], 1, ["cannot write"]),
+    ],
+)
+def test_wrong_use_is_one_clear_line(
+    command: Command, tmp_path: Path, arguments: list[str], code: int, words: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    refused(command("gan-train", *arguments), code, *words)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_cgan_needs_labels(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "plain" / "0.png")
+    refused(command("gan-train", "cgan", "--data", "plain"), 2, "needs labels", "folder of its own")
+
+
+def test_cuda_is_cuda_or_an_error(command: Command) -> None:
+    if torch.cuda.is_available():
+        assert "NVIDIA" in command("gan-train", "dcgan", "--device", "cuda", "--dry-run").stderr
+    else:
+        refused(command("gan-train", "dcgan", "--device", "cuda"), 1, "--device cuda cannot be had")
