@@ -6,7 +6,7 @@ DEMO ?= demo
 IMAGES ?= 200k
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint types unit bench clean
+.PHONY: help env demo model test lint types unit bench clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ demo: env  ## Train on faces, export, and write blond ones, a sheet of hair colo
 	$(BIN)/gan-gen -m $(DEMO)/faces.onnx -n 10 --compare hair --scale 3 -o $(DEMO)/hair.png
 	$(BIN)/gan-gen -m $(DEMO)/faces.onnx --interpolate 0,7,42 --frames 90 --loop --scale 4 -o $(DEMO)/walk.gif
 	@echo "Look at $(DEMO)/blond/sheet.png, $(DEMO)/hair.png and $(DEMO)/walk.gif"
+
+model: env  ## Train the faces that come with the package again, and export them
+	$(BIN)/gan-train cgan --data avatars --size 32 --images 600k --out build/avatars
+	$(BIN)/gan-export build/avatars --onnx --name avatars -o runtime/gankit/models
 
 test: env lint types unit  ## Linters, type checks and all tests
 

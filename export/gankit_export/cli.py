@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gankit.console import Debug, run
-from gankit.errors import MissingExtraError
+from gankit.errors import missing_extra
 
 
 def _export(
@@ -30,7 +30,7 @@ def _export(
     try:
         from gankit_export.exporter import export, find_checkpoint
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"gan-export (module {error.name})", "export") from None
+        raise missing_extra(f"gan-export (module {error.name})", "export,cpu", "export,gpu") from None
 
     chosen = {"onnx": onnx, "torchscript": torchscript}
     checkpoint = find_checkpoint(source)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import gankit
 from gankit.card import Card
-from gankit.errors import GankitError, UsageError
+from gankit.errors import GankitError, UsageError, missing_extra
 from gankit.files import written_whole
-from gankit_export.formats import FORMATS, OPSET, Format
+from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import ImageGraph
 from gankit_export.verify import verify
 from gankit_train import checkpoints
@@ -70,9 +69,7 @@ def export(
         data=header.data,
         images_seen=header.images,
         ema=ema,
-        opset=OPSET,
         checkpoint_sha256=checkpoints.sha256(checkpoint),
-        versions={"gankit": gankit.__version__, "torch": str(torch.__version__), "onnx": version("onnx")},
     )
     folder = folder or run
     return [write(FORMATS[each], network, card, folder / f"{name}{FORMATS[each].suffix}") for each in formats]
@@ -80,8 +77,12 @@ def export(
 
 def write(form: Format, network: Generator, card: Card, path: Path) -> Exported:
     """Builds one file, proves it, and only then lets it have its name. Errors as for `export`."""
+    if any(find_spec(package) is None for package in form.needs):
+        raise missing_extra(f"exporting to {form.name}", "export,cpu", "export,gpu")
+    versions = {name: version(name) for name in ("torch", *form.needs) if name != "onnxruntime"}
+    card = replace(card, opset=form.opset, versions={"gankit": gankit.__version__, **versions})
     graph = ImageGraph(network)
-    with written_whole(path) as temporary:
+    with written_whole(path, durable=True) as temporary:
         artefact = form.build(graph, card)
         form.save(artefact, card, temporary)
         try:

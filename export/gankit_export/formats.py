@@ -32,6 +32,10 @@ class Format:
 
     name: str
     suffix: str
+    opset: int
+    """Of ONNX; 0 for formats that have none."""
+    needs: tuple[str, ...]
+    """Packages beside torch."""
     build: Callable[[ImageGraph, Card], Any]
     save: Callable[[Any, Card, Path], None]
     open: Callable[[Path], tuple[Card, Run]]
@@ -111,8 +115,8 @@ def _open_torchscript(path: Path) -> tuple[Card, Run]:
 FORMATS = {
     each.name: each
     for each in (
-        Format("onnx", ".onnx", _build_onnx, _save_onnx, _open_onnx),
-        Format("torchscript", ".ts", _build_torchscript, _save_torchscript, _open_torchscript),
+        Format("onnx", ".onnx", OPSET, ("onnx", "onnxscript", "onnxruntime"), _build_onnx, _save_onnx, _open_onnx),
+        Format("torchscript", ".ts", 0, (), _build_torchscript, _save_torchscript, _open_torchscript),
     )
 }
 

@@ -6,6 +6,7 @@ TorchScript's extra files as `gankit.json`.
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from gankit.errors import ModelError
@@ -68,6 +69,8 @@ class Card:
                     tuple(tuple(group) for group in stored["exclusive"]),
                 )
             card = cls(**values)
+            if Path(card.name).name != card.name or card.name in ("", ".."):  # it becomes part of paths
+                raise ModelError(f"the model's card has a name that is no file name: {card.name!r}")
             if min(card.height, card.width, card.channels, card.z_dim) < 1:
                 raise ModelError(f"the model's card gives an impossible size: {card}")
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -20,7 +20,9 @@ def generate(
         Path | None,
         typer.Option("-m", "--model", help="ONNX file. [default: the newest under runs/, else the bundled faces]"),
     ] = None,
-    n: Annotated[int, typer.Option("-n", help="How many images.")] = 64,
+    n: Annotated[
+        int | None, typer.Option("-n", help="How many images. [default: 64, in a row of --compare 10]")
+    ] = None,
     label: Annotated[
         str | None,
         typer.Option(help="What they show: any part of a label's name, not-NAME, several joined by commas."),
@@ -53,6 +55,7 @@ def generate(
 
     if interpolate is not None and compare is not None:
         raise UsageError("--interpolate and --compare are two different pictures; ask for one at a time")
+    n = n if n is not None else 10 if compare is not None else 64
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}")
     path = model or _newest(Path("runs")) or bundled_model()

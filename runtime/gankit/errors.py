@@ -38,6 +38,8 @@ class DeviceError(GankitError, RuntimeError):
 class MissingExtraError(GankitError, ImportError):
     """A part of gankit was used whose optional dependencies are not installed."""
 
-    def __init__(self, what: str, *extras: str) -> None:
-        commands = " or ".join(f"pip install 'gankit[{extra}]'" for extra in extras)
-        super().__init__(f"{what} needs packages that are not installed: {commands}")
+
+def missing_extra(what: str, *extras: str) -> MissingExtraError:
+    """The error for a part of gankit that needs one of these extras."""
+    commands = " or ".join(f"pip install 'gankit[{extra}]'" for extra in extras)
+    return MissingExtraError(f"{what} needs packages that are not installed: {commands}")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gankit.card import KEY, Card
-from gankit.errors import LabelError, ModelError, UsageError
-from gankit.labels import LabelRequest, Labels
+from gankit.errors import GankitError, LabelError, ModelError, UsageError
+from gankit.labels import LabelRequest, Labels, one_for_each
 from gankit.latents import latents, slerp
 from gankit.session import Device, Opened, open_session
 
@@ -80,7 +80,12 @@ class Generator:
             raise LabelError("this model was trained without labels")
         images = np.empty((len(z), self.card.height, self.card.width, self.card.channels), np.uint8)
         for at in range(0, len(z), _BATCH):
-            batch = self._session.run(None, {name: value[at : at + _BATCH] for name, value in feeds.items()})[0]
+            try:
+                batch = self._session.run(None, {name: value[at : at + _BATCH] for name, value in feeds.items()})[0]
+            except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
+                raise GankitError(
+                    f"{self.card.name} failed on {self.device}: {' '.join(str(error).split())[:200]}"
+                ) from error
             if self.card.output == "float":  # the same scaling and rounding that an exported graph does itself
                 batch = np.clip(127.5 * batch.transpose(0, 2, 3, 1) + 128, 0, 255).astype(np.uint8)
             images[at : at + _BATCH] = batch
@@ -115,9 +120,11 @@ class Generator:
         """
         if n < 1 or batch < 1:
             raise UsageError(f"the numbers of images and of a batch must be at least 1, not {n} and {batch}")
-        each = label if isinstance(label, list | tuple) or (isinstance(label, np.ndarray) and label.ndim == 2) else None
+        each: Any = label if one_for_each(label) else None
         if each is not None and len(each) != n:
             raise LabelError(f"{len(each)} labels were given for {n} images; give one for all, or one for each")
+        if each is None:
+            self._vectors(label, seed, 0, 1)  # a label that does not exist is told now and not at the first batch
 
         def make(start: int) -> Images:
             stop = min(start + batch, n)
@@ -183,26 +190,37 @@ def _finite(values: ArrayLike, name: str, width: int) -> NDArray[np.float32]:
 
 
 def _card(session: Any, name: str) -> Card:
-    """The card in the file; for a file without one, such as another tool's, what its inputs and outputs say."""
+    """The card in the file, which must agree with its shapes; without one, such as in another tool's file, the shapes.
+
+    Raises:
+        ModelError: the inputs and outputs are not the contract's, or not what the card says.
+    """
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in [*inputs, *outputs])
     fits = len(inputs) in (1, 2) and len(outputs) == 1 and all(i.type == "tensor(float)" for i in inputs)
     fits = fits and all(len(i.shape) == 2 and isinstance(i.shape[1], int) for i in inputs)
     fits = fits and len(outputs[0].shape) == 4 and outputs[0].type in ("tensor(uint8)", "tensor(float)")
-    if not fits:
+    if not fits or not all(isinstance(edge, int) for edge in outputs[0].shape[1:]):
         raise ModelError(
             f"{name} does not fit gankit's contract, z [n, z_dim] and maybe label [n, k] → images; it has {found}"
         )
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if text is not None:
-        return Card.from_json(text)
+    if isinstance(inputs[0].shape[0], int):
+        raise ModelError(f"{name} takes batches of {inputs[0].shape[0]} only; export it with a dynamic batch axis")
     output: Literal["uint8", "float"] = "uint8" if outputs[0].type == "tensor(uint8)" else "float"
     size = outputs[0].shape[1:]
-    if not all(isinstance(edge, int) for edge in size):
-        raise ModelError(f"{name} has no card and no fixed image size: {found}")
-    channels, height, width = size if output == "float" else (size[2], size[0], size[1])
-    labels = None
-    if len(inputs) == 2:
-        k = inputs[1].shape[1]
-        labels = Labels(tuple(map(str, range(k))), "classes", (1 / k,) * k, (tuple(range(k)),))
-    return Card(Path(name).stem, height, width, channels, inputs[0].shape[1], labels, output=output)
+    height, width, channels = size if output == "uint8" else (size[1], size[2], size[0])
+    k = inputs[1].shape[1] if len(inputs) == 2 else 0
+    labels = Labels(tuple(map(str, range(k))), "classes", (1 / k,) * k, (tuple(range(k)),)) if k else None
+    plain = Card(Path(name).stem or "model", height, width, channels, inputs[0].shape[1], labels, output=output)
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        return plain
+    card = Card.from_json(text)
+    for each in ("height", "width", "channels", "z_dim", "output"):
+        if getattr(card, each) != getattr(plain, each):
+            raise ModelError(f"{name} has a card that says {each} {getattr(card, each)}, but the graph has {found}")
+    if (len(card.labels.names) if card.labels else 0) != k:
+        raise ModelError(
+            f"{name} has a card with {card.labels and len(card.labels.names)} labels, but the graph has {found}"
+        )
+    return card

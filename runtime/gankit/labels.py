@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from gankit.errors import LabelError
 from gankit.latents import uniforms
 
-LabelRequest = str | Sequence[str] | NDArray[np.floating] | None
+LabelRequest = str | Sequence[str | None] | Sequence[float] | NDArray[np.floating] | None
 """What a caller may ask for.
 
 * `None`: labels as the data has them.
 * A name, an unambiguous part of one (`"blond"`), its opposite (`"not-blond"`), or several joined by commas
   (`"blond,smiling"`): for every image.
 * A sequence of such requests: one for each image.
-* An array [k] or [n, k]: the label vectors themselves; fractions blend.
+* An array [k] or [n, k], or a list of k numbers: the label vectors themselves; fractions blend.
 """
 
 
@@ -43,17 +43,20 @@ class Labels:
         Raises:
             LabelError: an unknown or ambiguous name, or an array or a sequence of the wrong length.
         """
-        if isinstance(request, np.ndarray):
-            return self._given(request, count)
-        draws = uniforms("labels", seed, start, count, len(self.names))
         if request is None or isinstance(request, str):
-            asked = self._parse(request)
-            return (
-                np.stack([self._fill(asked, row) for row in draws]) if count else np.zeros((0, len(self.names)), "f4")
-            )
-        if len(request) != count:
-            raise LabelError(f"{len(request)} labels were given for {count} images; give one for all, or one for each")
-        return np.stack([self._fill(self._parse(text), row) for text, row in zip(request, draws, strict=True)])
+            texts: list[str | None] = [request] * count
+        elif one_for_each(request) and not isinstance(request, np.ndarray):
+            texts = list(request)  # type: ignore[arg-type]  # mypy does not know that they are no numbers
+        else:
+            return self._given(request, count)
+        if len(texts) != count:
+            raise LabelError(f"{len(texts)} labels were given for {count} images; give one for all, or one for each")
+        asked = {text: self._parse(text) for text in set(texts)}
+        draws = uniforms("labels", seed, start, count, len(self.names))
+        vectors = np.zeros((count, len(self.names)), np.float32)
+        for i, text in enumerate(texts):
+            self._fill(vectors[i], asked[text], draws[i])
+        return vectors
 
     def find(self, text: str) -> int:
         """The column of the one label whose name has `text` in it, in any case; a whole name wins over a part.
@@ -67,11 +70,13 @@ class Labels:
         return found[0]
 
     def matching(self, text: str) -> list[int]:
-        """All columns that `text` fits: the whole name in any case if there is one, else every name that has it.
+        """All columns that `text` fits: the name itself, else a name in another case, else every name that has it.
 
         Raises:
             LabelError: no name fits.
         """
+        if text in self.names:
+            return [self.names.index(text)]
         wanted, names = _plain(text), [_plain(name) for name in self.names]
         found = [i for i, name in enumerate(names) if name == wanted]
         found = found or [i for i, name in enumerate(names) if wanted and wanted in name]
@@ -82,44 +87,61 @@ class Labels:
     def _parse(self, request: str | None) -> dict[int, bool]:
         """What a request fixes: column → has it or not."""
         asked: dict[int, bool] = {}
-        for part in (request or "").split(",") if request is not None else []:
+        whole = request is None or request in self.names  # a name may have a comma in it
+        for part in filter(None, [request]) if whole else (request or "").split(","):
             text, negated = part.strip(), re.match(r"\s*not[-_ ]", part, re.IGNORECASE)
-            if negated and _plain(text) not in map(_plain, self.names):
-                asked[self.find(part[negated.end() :].strip())] = False
-            else:
-                asked[self.find(text)] = True
-        if self.kind == "classes" and sum(asked.values()) > 1:
-            raise LabelError(
-                f"an image has one class, but {request!r} asks for several; blend with an array of weights"
-            )
+            named = not negated or _plain(text) in map(_plain, self.names)
+            column = self.find(text if named or not negated else part[negated.end() :].strip())
+            if asked.setdefault(column, named) != named:
+                raise LabelError(f"{request!r} asks for {self.names[column]} and for its opposite")
+        for group in self.exclusive:
+            wanted = [i for i in group if asked.get(i)]
+            if len(wanted) > 1:
+                raise LabelError(f"an image has only one of {self._list(wanted)}; blend them with an array of weights")
+            if self._certain(group) and all(asked.get(i) is False for i in group):
+                raise LabelError(f"{request!r} leaves none of {self._list(group)}, of which every image has one")
         return asked
 
-    def _fill(self, asked: dict[int, bool], draws: NDArray[np.float64]) -> NDArray[np.float32]:
-        """One label vector: what was asked for, and the rest by `draws`, one number in [0, 1) for each column."""
-        vector = np.zeros(len(self.names), np.float32)
+    def _fill(self, vector: NDArray[np.float32], asked: dict[int, bool], draws: NDArray[np.float64]) -> None:
+        """Sets in a zero vector what was asked for, and the rest by `draws`, one number in [0, 1) for each column."""
         vector[[i for i, has in asked.items() if has]] = 1
         grouped = {i for group in self.exclusive for i in group}
         for group in [*self.exclusive, *((i,) for i in range(len(self.names)) if i not in grouped)]:
-            if vector[list(group)].any():
-                continue  # one of them was asked for, so the others are out
+            if any(i in asked for i in group) and (len(group) == 1 or vector[list(group)].any()):
+                continue  # settled by the request
             shares = np.array([0.0 if i in asked else self.frequency[i] for i in group])
-            left = max(1.0 - sum(self.frequency[i] for i in group if i in asked), 1e-9)
-            edges = np.cumsum(shares / left)
-            if edges[-1] > 1 - 1e-6:
-                edges[-1] = 1.0  # every image has one of the group: no gap for a rounding error to fall into
-            chosen = int(np.searchsorted(edges, draws[group[0]], side="right"))
-            if chosen < len(group) and shares[chosen] > 0:
-                vector[group[chosen]] = 1
-        return vector
+            edges = np.cumsum(shares)
+            # What is still possible: one of those left, or, where not every image has one of the group, none.
+            total = edges[-1] if self._certain(group) else 1.0 - sum(self.frequency[i] for i in group if i in asked)
+            if total > 0:
+                edges /= total
+                chosen = int(np.searchsorted(edges, draws[group[0]], side="right"))
+                if chosen < len(group):
+                    vector[group[chosen]] = 1
 
-    def _given(self, vectors: NDArray[np.floating], count: int) -> NDArray[np.float32]:
+    def _certain(self, group: Sequence[int]) -> bool:
+        """Whether every image of the data has one label of the group."""
+        return sum(self.frequency[i] for i in group) > 1 - 1e-6
+
+    def _given(self, request: Any, count: int) -> NDArray[np.float32]:
         k = len(self.names)
+        try:
+            vectors = np.asarray(request, np.float32)
+        except (TypeError, ValueError):
+            raise LabelError(f"labels are names or numbers, not {request!r}") from None
         if vectors.shape not in [(k,), (count, k)] or not np.isfinite(vectors).all():
             raise LabelError(f"label vectors must be finite, [{k}] or [{count}, {k}], not {list(vectors.shape)}")
-        return np.broadcast_to(vectors, (count, k)).astype(np.float32)
+        return np.broadcast_to(vectors, (count, k)).copy()
 
     def _list(self, columns: Sequence[int]) -> str:
         return ", ".join(self.names[i] for i in columns)
+
+
+def one_for_each(request: LabelRequest) -> bool:
+    """Whether a request has a part for each image, and is not one for all of them."""
+    if request is None or isinstance(request, str):
+        return False
+    return all(text is None or isinstance(text, str) for text in request) or np.ndim(request[0]) == 1  # type: ignore[arg-type]
 
 
 def _plain(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gankit.errors import DeviceError, MissingExtraError, ModelError, ModelNotFoundError, UsageError
+from gankit.errors import DeviceError, ModelError, ModelNotFoundError, UsageError, missing_extra
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -50,20 +51,20 @@ def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
     try:
         import onnxruntime
     except ImportError:
-        raise MissingExtraError("running a model with ONNX Runtime", "cpu", "gpu") from None
+        raise missing_extra("running a model with ONNX Runtime", "cpu", "gpu") from None
     reason = None
     if device != "cpu":
         try:
             return Opened(_cuda_session(onnxruntime, source), "cuda", None)
         except DeviceError as error:
-            if device == "cuda":
-                raise DeviceError(f"CUDA cannot be had: {error}; {_CUDA_HELP}") from error
             reason = f"CUDA cannot be had: {error}"
     try:
         session = _session(onnxruntime, source, [_CPU])
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
         name = model if not isinstance(model, bytes) else f"these {len(model)} bytes"
         raise ModelError(f"{name} cannot be opened as ONNX, it is cut off or something else: {_line(error)}") from error
+    if device == "cuda":  # told only now that the file is known to be good
+        raise DeviceError(f"{reason}; {_CUDA_HELP}")
     return Opened(session, "cpu", reason)
 
 
@@ -89,7 +90,7 @@ def _cuda_session(ort: Any, source: bytes) -> Any:
     """
     if _CUDA[0] not in ort.get_available_providers():
         raise DeviceError("this onnxruntime is built without it")
-    with redirect_stdout(None):  # it prints each library that it misses
+    with redirect_stdout(StringIO()):  # it prints each library that it misses
         ort.preload_dlls()
     try:
         session = _session(ort, source, [_CUDA], {"session.disable_cpu_ep_fallback": "1"})

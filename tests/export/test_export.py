@@ -36,6 +36,7 @@ def card(header: checkpoints.Header) -> Card:
     return Card("x", height, width, channels, header.config.z_dim, header.labels, opset=18)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 def test_both_files_compute_what_the_network_computes(run: Path, tmp_path: Path) -> None:
     made = export(run, folder=tmp_path)
     assert [m.path.name for m in made] == [f"{run.name}.onnx", f"{run.name}.ts"]
@@ -181,6 +182,14 @@ def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: P
     refused(command("gan-export", "other.pt"), 1, "other.pt", "no checkpoint of gan-train")
     refused(command("gan-export", run, "-o", "cut.pt/below"), 1, "cannot write")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.pt", "empty", "other.pt"]
+
+
+def test_what_a_format_needs_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], needs=("no_such_package",)))
+    with pytest.raises(GankitError, match=r"exporting to onnx needs.*gankit\[export,cpu\]"):
+        export(run, ["onnx"], tmp_path)
+    export(run, ["torchscript"], tmp_path)
+    assert [p.suffix for p in tmp_path.iterdir()] == [".ts"]
 
 
 def test_errors_are_also_the_built_in_ones(tmp_path: Path) -> None:

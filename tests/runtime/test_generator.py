@@ -1,3 +1,4 @@
+import json
 import threading
 from pathlib import Path
 
@@ -44,8 +45,9 @@ def test_a_stream_is_the_same_images_in_batches(tiny: gankit.Generator) -> None:
     batches = list(tiny.stream(50, seed=3, label="blond", batch=16))
     assert [len(batch) for batch in batches] == [16, 16, 16, 2]
     assert np.abs(np.concatenate(batches).astype(int) - tiny.sample(50, 3, "blond")).max() <= 1
-    names = ["blond", "black"] * 25
-    assert np.array_equal(np.concatenate(list(tiny.stream(50, label=names, batch=7))), tiny.sample(50, label=names))
+    for label in (["blond", "black"] * 25, [1.0, 0, 0.5], np.eye(3)[np.arange(50) % 3]):
+        streamed = np.concatenate(list(tiny.stream(50, label=label, batch=7)))
+        assert np.abs(streamed.astype(int) - tiny.sample(50, label=label)).max() <= 1
 
 
 def test_a_stream_can_be_left_early(tiny: gankit.Generator) -> None:
@@ -99,7 +101,7 @@ def test_impossible_requests_are_refused(tiny: gankit.Generator) -> None:
         (lambda: tiny(z[:, :5], np.zeros((2, 3))), r"z must be \[n, 6\]"),
         (lambda: tiny(z * np.nan, np.zeros((2, 3))), "not finite"),
         (lambda: tiny(z, np.zeros((3, 3))), "2 latents but 3 labels"),
-        (lambda: gankit.load(TINY, device="tpu"), "unknown device 'tpu'"),  # type: ignore[arg-type]
+        (lambda: gankit.load(TINY, device="tpu"), "unknown device 'tpu'"),
     ]:
         with pytest.raises(gankit.UsageError, match=words):
             call()
@@ -112,8 +114,9 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         gankit.load(tmp_path / "none.onnx")
     for content in (b"", b"hello", TINY.read_bytes()[:4000]):
         (tmp_path / "bad.onnx").write_bytes(content)
-        with pytest.raises(gankit.ModelError, match=r"bad\.onnx"):
-            gankit.load(tmp_path / "bad.onnx", device="cpu")
+        for device in ("cpu", "cuda", "auto"):
+            with pytest.raises(gankit.ModelError, match=r"bad\.onnx"):
+                gankit.load(tmp_path / "bad.onnx", device)
     with pytest.raises(gankit.ModelError, match="cannot be read"):
         gankit.load(tmp_path)
 
@@ -177,6 +180,32 @@ def test_models_of_other_shapes_are_refused_with_what_they_have() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     with pytest.raises(gankit.ModelError, match=r"contract.*picture tensor\(float\)"):
         gankit.load(model.SerializeToString())
+
+
+def test_a_fixed_batch_is_refused() -> None:
+    model = onnx.load_model_from_string(_foreign("uint8", labels=False))
+    for value in [*model.graph.input, *model.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    with pytest.raises(gankit.ModelError, match=r"batches of 1 only.*dynamic"):
+        gankit.load(model.SerializeToString(), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"z_dim": 7}, "z_dim 7, but the graph has"),
+        ({"width": 9}, "width 9"),
+        ({"labels": None}, "None labels"),
+        ({"name": "/tmp/evil"}, "no file name"),
+        ({"name": ".."}, "no file name"),
+    ],
+)
+def test_a_card_that_cannot_be_true_is_an_error(change: dict[str, object], words: str) -> None:
+    model = onnx.load(TINY)
+    card = json.loads(gankit.load(TINY, device="cpu").card.to_json()) | change
+    helper.set_model_props(model, {"gankit": json.dumps(card)})
+    with pytest.raises(gankit.ModelError, match=words):
+        gankit.load(model.SerializeToString(), device="cpu")
 
 
 def test_a_damaged_card_is_an_error() -> None:

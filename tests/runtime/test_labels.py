@@ -86,12 +86,41 @@ def test_one_label_for_each_image() -> None:
 def test_vectors_are_taken_as_they_are() -> None:
     blend = np.array([0.5, 0.5, 0, 0, 1])
     assert np.array_equal(FACES.vectors(blend, 0, 0, 3), np.tile(blend, (3, 1)))
+    assert np.array_equal(FACES.vectors(blend.tolist(), 0, 0, 3), np.tile(blend, (3, 1)))
+    with pytest.raises(LabelError, match="names or numbers"):
+        FACES.vectors([0.5, "blond"], 0, 0, 2)
     for wrong in (np.zeros(4), np.zeros((2, 5)), np.full(5, np.nan)):
         with pytest.raises(LabelError, match=r"must be finite, \[5\] or \[3, 5\]"):
             FACES.vectors(wrong, 0, 0, 3)
 
 
+@pytest.mark.parametrize("names", [("a b", "a_b"), ("Cat", "cat"), ("red, big", "red, small")])
+def test_a_name_written_out_is_always_found(names: tuple[str, str]) -> None:
+    labels = Labels(names, "classes", (0.5, 0.5), ((0, 1),))
+    for i, name in enumerate(names):
+        assert labels.vectors(name, 0, 0, 1)[0].tolist() == np.eye(2)[i].tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("blond,not-blond", "Blond_Hair and for its opposite"),
+        ("blond,black", "only one of Blond_Hair, Black_Hair"),
+        ("not-blond,not-black,not-brown", "leaves none of Blond_Hair, Black_Hair, Brown_Hair"),
+    ],
+)
+def test_contradictions_are_refused(text: str, words: str) -> None:
+    with pytest.raises(LabelError, match=words):
+        FACES.vectors(text, 0, 0, 1)
+
+
+def test_a_group_may_be_empty_where_the_data_has_images_without_it() -> None:
+    bald = Labels(("Blond_Hair", "Black_Hair"), "attributes", (0.25, 0.25), ((0, 1),))
+    np.testing.assert_allclose(bald.vectors("not-blond", 0, 0, 5000).mean(0), [0, 1 / 3], atol=0.02)
+    assert (bald.vectors("not-blond,not-black", 0, 0, 50) == 0).all()
+
+
 def test_an_image_has_one_class() -> None:
-    with pytest.raises(LabelError, match="one class"):
+    with pytest.raises(LabelError, match="only one of 3, 4"):
         DIGITS.vectors("3,4", 0, 0, 1)
     assert DIGITS.vectors("not-3", 0, 0, 500)[:, 3].sum() == 0

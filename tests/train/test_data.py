@@ -110,6 +110,34 @@ def test_celeba_with_its_attributes(cache: Path, tmp_path: Path) -> None:
         open_dataset(str(root), attributes=("beard",))
 
 
+def test_celeba_as_kaggle_has_it(cache: Path, tmp_path: Path) -> None:
+    root = celeba(tmp_path / "faces")
+    expected = open_dataset(str(root)).vectors
+    for name, header in (("list_attr_celeba", None), ("list_eval_partition", "image_id partition")):
+        lines = (root / f"{name}.txt").read_text().splitlines()
+        lines = [header, *lines] if header else [f"image_id {lines[1]}", *lines[2:]]
+        (root / f"{name}.csv").write_text("\n".join(",".join(line.split()) for line in lines) + "\n")
+        (root / f"{name}.txt").unlink()
+    data = open_dataset(str(root))
+    assert data.label_names == ("Blond_Hair", "Smiling") and np.array_equal(data.vectors, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no attributes"),
+        ("1\nBlond_Hair\n", "no attributes"),
+        ("1\nBlond_Hair\n000001.jpg 1 1\n", "2 values for 000001.jpg, not 1"),
+        ("1\nBlond_Hair\nnone.jpg 1\n", "none.jpg, which is not there"),
+    ],
+)
+def test_a_damaged_attribute_file_says_where(cache: Path, tmp_path: Path, text: str, words: str) -> None:
+    root = celeba(tmp_path / "faces")
+    (root / "list_attr_celeba.txt").write_text(text)
+    with pytest.raises(UsageError, match=f"list_attr_celeba.txt.*{words}"):
+        open_dataset(str(root))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_mnists_own_files(cache: Path, tmp_path: Path, packed: bool) -> None:
     images, digits = np.arange(4 * 28 * 28, dtype=np.uint8).reshape(4, 28, 28), np.array([3, 0, 2, 3], np.uint8)
@@ -123,9 +151,21 @@ def test_mnists_own_files(cache: Path, tmp_path: Path, packed: bool) -> None:
     assert data.vectors.argmax(1).tolist() == [3, 0, 2, 3]
 
 
-def test_a_cut_off_idx_file_is_refused(cache: Path, tmp_path: Path) -> None:
-    (tmp_path / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((4, 28, 28), np.uint8))[:-5])
-    with pytest.raises(UsageError, match="cut off: 3131 bytes of 3136"):
+def test_a_damaged_idx_file_is_refused(cache: Path, tmp_path: Path) -> None:
+    whole = idx(np.zeros((4, 28, 28), np.uint8))
+    (tmp_path / "train-labels.idx1-ubyte").write_bytes(idx(np.zeros(3, np.uint8)))
+    for content, words in [
+        (whole[:-5], "cut off: 3131 bytes of 3136"),
+        (whole[:9], "damaged"),
+        (b"", "no IDX file"),
+        (whole, r"images \[4, 28, 28\] and labels \[3\]"),
+    ]:
+        (tmp_path / "train-images.idx3-ubyte").write_bytes(content)
+        with pytest.raises(UsageError, match=words):
+            open_dataset(str(tmp_path))
+    (tmp_path / "train-images.idx3-ubyte").unlink()
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(whole)[:-20])
+    with pytest.raises(UsageError, match="damaged"):
         open_dataset(str(tmp_path))
 
 
@@ -136,6 +176,22 @@ def test_images_of_several_sizes_are_cropped_and_scaled(cache: Path, tmp_path: P
     assert data.images.shape == (3, 16, 16, 1)
     assert [int(image.mean()) for image in data.images] == [0, 50, 100]
     assert open_dataset(str(tmp_path), (16, 16), channels=3).images.shape == (3, 16, 16, 3)
+
+
+def test_a_cameras_orientation_mark_is_obeyed(cache: Path, tmp_path: Path) -> None:
+    image = Image.new("RGB", (16, 16), "white")
+    image.paste("black", (0, 0, 16, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    image.save(tmp_path / "0.jpg", exif=exif, quality=95)
+    packed = open_dataset(str(tmp_path), (16, 16)).images[0]
+    assert packed[:6].mean() > 240 and packed[10:].mean() < 15
+
+
+def test_sixteen_bit_greys_keep_their_range(cache: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)).save(tmp_path / "0.png")
+    packed = open_dataset(str(tmp_path)).images
+    assert packed.shape[-1] == 1 and packed.min() == 0 and packed.max() == 255 and 120 < packed.mean() < 135
 
 
 def test_the_crop_is_the_centre() -> None:

@@ -79,26 +79,27 @@ def test_a_run_folder_has_everything(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variant", ["dcgan", "cgan"])
 def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path: Path, variant: str) -> None:
-    # 5,000 images and steps of 16: the second part crosses into the next pass over the data.
-    go(tmp_path / "whole", variant, images=320, batch_size=32)
-    go(tmp_path / "parts", variant, images=128, batch_size=32)
-    go(tmp_path / "parts", variant, images=320, batch_size=32)
+    # 5,000 images in steps of 400: the second part crosses into the next pass over the data, within a step.
+    settings: dict[str, Any] = {"batch_size": 400, "log_every": 2000}
+    go(tmp_path / "whole", variant, images=8000, **settings)
+    go(tmp_path / "parts", variant, images=4000, **settings)
+    go(tmp_path / "parts", variant, images=8000, **settings)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    rows = [[json.loads(r)["images"] for r in (tmp_path / n / "metrics.jsonl").open()] for n in ("whole", "parts")]
-    assert rows[0] == rows[1]
+    whole, parts = ((tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "parts"))
+    assert [json.loads(row)["images"] for row in whole] == [json.loads(row)["images"] for row in parts]
 
 
 def test_a_pass_over_the_data_sees_every_image_once(tmp_path: Path) -> None:
+    from gankit_train.batches import Batches
     from gankit_train.data import open_dataset
-    from gankit_train.loop import _Pool
 
     data, config = open_dataset("digits"), configure("dcgan", batch_size=300, seed=4)
-    pool = _Pool(data, config, torch.device("cpu"))
-    order = np.concatenate([pool._indices(at) for at in range(0, 15_000, 300)])  # three passes; 300 does not divide one
+    batches = Batches(data, config, torch.device("cpu"))  # three passes in steps that do not divide one
+    order = np.concatenate([batches._indices(at) for at in range(0, 15_000, 300)])
     for epoch in range(3):
         assert sorted(order[epoch * 5000 : (epoch + 1) * 5000]) == list(range(5000))
     assert not np.array_equal(order[:5000], order[5000:10_000])
-    real, label = pool.batch(0)
+    real, label = batches.after(0)
     assert label is None and real.shape == (300, 1, 28, 28)
     assert real.min() == -1 and real.max() == 1
     np.testing.assert_allclose(real[0, 0] * 127.5 + 127.5, data.images[order[0], :, :, 0], atol=1e-4)
@@ -126,9 +127,9 @@ def test_a_changed_setting_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
-    go(tmp_path, images=64, size=(32, 32))
-    with pytest.raises(UsageError, match=r"trained on digits 32x1.*not on avatars 32x3"):
-        go(tmp_path, images=128, size=(32, 32), data="avatars")
+    go(tmp_path, images=64, size=(32, 32), channels=3)
+    with pytest.raises(UsageError, match=r"trained on digits 32x3.*not on avatars 32x3"):
+        go(tmp_path, images=128, size=(32, 32), channels=3, data="avatars")
 
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path: Path) -> None:
@@ -193,13 +194,38 @@ def test_a_signal_leaves_a_good_checkpoint(tmp_path: Path, number: int, code: in
     assert header.images > 0 and f"{header.images:,} images" in errors
 
 
+class Interrupting(Silent):
+    """A reporter during whose first progress, when a step is done and saved or not, a signal arrives."""
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        if what == "training" and done == 32:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_signal_between_two_steps_leaves_a_checkpoint_too(tmp_path: Path) -> None:
+    finished = train(configure("dcgan", **SMALL, images=640), Interrupting(), tmp_path)
+    assert finished.signal == signal.SIGINT and finished.images < 640
+    assert checkpoints.read(checkpoints.newest(tmp_path))[0].images == finished.images
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on(tmp_path: Path) -> None:
+    go(tmp_path, images=64)
+    path = checkpoints.newest(tmp_path)
+    document = torch.load(path, weights_only=True) | {
+        "noise_device": "cuda",
+        "noise": torch.zeros(16, dtype=torch.uint8),
+    }
+    torch.save(document, path)
+    assert go(tmp_path, images=128)[0].images == 128
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     go(tmp_path, images=256, checkpoint_every=32, keep=3)
     assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [256, 224, 192]
 
 
 def test_bfloat16_trains_the_same_networks(tmp_path: Path) -> None:
-    from gankit_train.loop import pick_precision
+    from gankit_train.devices import pick_precision
 
     if not pick_precision("auto", torch.device("cpu"))._enabled:
         with pytest.raises(GankitError, match="bf16 is not supported"):
@@ -227,7 +253,9 @@ def test_sizes_are_width_by_height() -> None:
         (["dcgan", "--images", "0"], 2, ["--images must be at least 1"]),
         (["dcgan", "--images", "1k", "--epochs", "1"], 2, ["--images", "--epochs"]),
         (["dcgan", "--size", "big"], 2, ["'big'"]),
-        (["dcgan", "--size", "30"], 2, ["28, 32"]),
+        (["dcgan", "--attribute", "x"], 2, ["--attribute", "cgan"]),
+        (["dcgan", "--size", "0"], 2, ["0x0", "at least 6"]),
+        (["dcgan", "--size", "5"], 2, ["5x5", "at least 6"]),
         (["dcgan", "--channels", "2"], 2, ["--channels", "2"]),
         (["dcgan", "--batch-size", "1"], 2, ["--batch-size", "2"]),
         (["dcgan", "--ema", "1"], 2, ["--ema"]),

@@ -49,10 +49,11 @@ def save(run: Path, header: Header, gan: GAN) -> Path:
         "images": header.images,
         "steps": gan.steps,
         "noise": gan.noise.get_state(),
+        "noise_device": gan.noise.device.type,
         "versions": {"torch": str(torch.__version__)},
         **{name: getattr(gan, name).state_dict() for name in _STATEFUL},
     }
-    with written_whole(path) as temporary:
+    with written_whole(path, durable=True) as temporary:
         torch.save(document, temporary)
     for old in find(run)[header.config.keep :]:
         old.unlink()
@@ -76,6 +77,8 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
     try:
         # weights_only: a checkpoint from somebody else must not run code.
         document = torch.load(path, map_location="cpu", weights_only=True)
+        if document["schema"] > _SCHEMA:
+            raise ModelError(f"{path} has schema {document['schema']}, newer than {_SCHEMA}: upgrade gankit")
         labels = document["labels"]
         header = Header(
             Config.from_json(document["config"]),
@@ -89,7 +92,9 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
         raise UsageError(f"there is no checkpoint at {path}") from None
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} is no checkpoint, or wants to run code, which is refused: {_line(error)}") from error
-    except (RuntimeError, EOFError, OSError, KeyError, TypeError, ValueError) as error:
+    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
         raise ModelError(f"{path} is cut off or no checkpoint of gan-train: {_line(error)}") from error
     return header, document
 
@@ -98,7 +103,10 @@ def restore(gan: GAN, document: dict[str, Any]) -> None:
     """Puts a checkpoint's state into freshly built networks."""
     for name in _STATEFUL:
         getattr(gan, name).load_state_dict(document[name])
-    gan.noise.set_state(document["noise"])
+    if document["noise_device"] == gan.noise.device.type:
+        gan.noise.set_state(document["noise"])
+    else:  # the generators of CPU and CUDA have nothing in common: another sequence, but always the same one
+        gan.noise.manual_seed(document["config"]["seed"] + document["images"])
     gan.steps = document["steps"]
 
 

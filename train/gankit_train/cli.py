@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from gankit.console import Debug, run
-from gankit.errors import MissingExtraError, UsageError
+from gankit.errors import UsageError, missing_extra
 from gankit_train.config import VARIANTS, Config, configure
 
 
@@ -35,39 +35,39 @@ def _train(
         from gankit_train.loop import train
         from gankit_train.report import Console
     except ModuleNotFoundError as error:
-        raise MissingExtraError(f"gan-train (module {error.name})", "train") from None
+        raise missing_extra(f"gan-train (module {error.name})", "train") from None
     with Console() as console:
-        console.line("  ".join(f"{k}={v}" for k, v in config.to_json().items() if v is not None and v != []))
         finished = train(config, console, out, fresh, dry_run)
     if finished.signal == signal.SIGINT:
         sys.exit(130)
 
 
-def _options() -> list[inspect.Parameter]:
-    """A parameter for each field of Config; None stands for "not given", so that a variant's own default holds."""
-    hints = get_type_hints(Config)
-    parameters = []
+def _signature() -> inspect.Signature:
+    """Of the command: its own parameters and one for each field of Config, None where a variant's default holds."""
+    hints = get_type_hints(_train, include_extras=True)
+    own = [p for name, p in inspect.signature(_train).parameters.items() if name != "settings"]
+    variant, *others = (p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own)
+    types, settings = get_type_hints(Config), []
     for each in fields(Config):
         if each.name == "variant":
             continue
-        help_text, parser = each.metadata["help"], each.metadata["parser"]
+        help_text, parser, many = each.metadata["help"], each.metadata["parser"], each.default == ()
         if each.default not in (None, (), MISSING):
-            help_text += f" [default: {each.default}]"
-        many = each.default == ()
-        kind = list[str] if many else str if parser else hints[each.name]
+            differs = [f"{v} {table[each.name]}" for v, table in VARIANTS.items() if each.name in table]
+            help_text += f" [default: {'; '.join([str(each.default), *differs])}]"
+        kind = list[str] if many else str if parser else types[each.name]
         option = typer.Option(help=help_text, parser=parser, metavar="N" if parser else None, show_default=False)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         default: Any = [] if many else None
-        parameters.append(
+        settings.append(
             inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
         )
-    return parameters
+    return inspect.Signature([variant, *settings, *others])
+
+
+_train.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
 def main() -> None:
     """The console script."""
-    hints = get_type_hints(_train, include_extras=True)
-    own = [p for name, p in inspect.signature(_train).parameters.items() if name != "settings"]
-    own = [p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    _train.__signature__ = inspect.Signature([*own[:1], *_options(), *own[1:]])  # type: ignore[attr-defined]
     run("gan-train", _train)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,14 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gankit.errors import DeviceError, GankitError, UsageError
+from gankit.errors import GankitError, UsageError
 from gankit.files import written_whole
 from gankit.images import grid, save_png
 from gankit.latents import latents
 from gankit_train import checkpoints
+from gankit_train.batches import Batches
 from gankit_train.config import Config, refuse_changes
-from gankit_train.data import Dataset, open_dataset
-from gankit_train.networks import parameters
+from gankit_train.data import Dataset, open_dataset, open_source
+from gankit_train.devices import device_name, pick_device, pick_precision
+from gankit_train.networks import parameters, sizes
 from gankit_train.step import GAN, build, step
 
 _SHEET_COLUMNS, _SHEET_ROWS = 10, 8
@@ -68,15 +71,10 @@ def train(
     autocast = pick_precision(config.precision, device)
     data = _open_data(config, report)
     shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
-    if config.epochs is not None:
-        config = replace(config, images=max(1, round(config.epochs * len(data.images))))
+    config = _resolved(config, data, shape)
     run = out or Path("runs") / f"{config.variant}-{data.name}-{_size_name(shape)}"
-    if fresh:
-        run = next(
-            r
-            for r in (run.with_name(f"{run.name}-{i}" if i > 1 else run.name) for i in range(1, 10_000))
-            if not r.exists()
-        )
+    if fresh and run.exists():
+        run = next(beside for i in count(2) if not (beside := run.with_name(f"{run.name}-{i}")).exists())
     labels = data.labels if config.conditional else None
     header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
 
@@ -92,15 +90,16 @@ def train(
         if header.images >= config.images:
             report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
             return Finished(run, header.images, None)
+    report.line("  ".join(f"{name}={value}" for name, value in config.to_json().items() if value not in (None, [])))
     report.line(
         f"{'data':10}{data.name}, {len(data.images):,} images of {_size_name(shape)}x{shape[2]}" + _label_note(labels)
     )
-    report.line(f"{'device':10}{_device_name(device)}, {'bf16' if autocast._enabled else 'float32'}")
+    report.line(f"{'device':10}{device_name(device)}, {'bf16' if autocast._enabled else 'float32'}")
     report.line(f"{'networks':10}G {parameters(gan.G):,} and D {parameters(gan.D):,} parameters")
     report.line(f"{'run':10}{run}" + (f", resumed at {header.images:,} images" if header.images else ""))
-    pool = _Pool(data, config, device)
+    batches = Batches(data, config, device)
     if dry_run:
-        step(gan, config, *pool.batch(header.images), autocast)
+        step(gan, config, *batches.after(header.images), autocast)
         report.line("dry run: one step was taken and nothing written")
         return Finished(run, header.images, None)
 
@@ -108,10 +107,11 @@ def train(
     _begin(run, config, header.images)
     ticks = {name: header.images // every for name, every in _intervals(config).items()}
     sums: dict[str, torch.Tensor] = {}
-    since, clock = header.images, time.perf_counter()
+    note, since, clock = "", header.images, time.perf_counter()
+    last = False
     with _signals() as stopped_by:
-        while header.images < config.images and not stopped_by:
-            real, label = pool.batch(header.images)
+        while not last:
+            real, label = batches.after(header.images)
             figures = step(gan, config, real, label, autocast)
             sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
             header = replace(header, images=header.images + len(real))
@@ -119,12 +119,12 @@ def train(
             ticks = {name: header.images // every for name, every in _intervals(config).items()}
             last = header.images >= config.images or bool(stopped_by)
 
-            if "log" in due or last:
-                count = (header.images - since) / config.batch_size
+            if due or last:  # whatever is due, so that no checkpoint is made of networks that have diverged
+                steps = (header.images - since) / config.batch_size
                 row: dict[str, float] = {"images": header.images}
-                row |= {name: round(float(value) / count, 6) for name, value in sums.items()}
+                row |= {name: round(float(value) / steps, 6) for name, value in sums.items()}
                 row["images_per_s"] = round((header.images - since) / (time.perf_counter() - clock), 2)
-                if not all(np.isfinite(value) for value in row.values()):
+                if not all(map(np.isfinite, row.values())) or not _finite(gan):
                     kept = checkpoints.find(run)
                     good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
                     raise GankitError(
@@ -134,49 +134,17 @@ def train(
                     file.write(json.dumps(row) + "\n")
                 sums, since, clock = {}, header.images, time.perf_counter()
                 note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row['loss_g']:.2f}"
-            if "sample" in due or last:
-                save_png(run / "samples" / f"{header.images:09d}.png", sheet(gan, config, header))
             if "checkpoint" in due or last:
                 checkpoints.save(run, header, gan)
-            if "log" in due or last:
-                report.progress("training", min(header.images, config.images), config.images, note)
+            if "sample" in due or last:
+                save_png(run / "samples" / f"{header.images:09d}.png", sheet(gan, config, header))
+            report.progress("training", min(header.images, config.images), config.images, note)
     if stopped_by:
-        report.line(f"stopped at {header.images:,} images with a checkpoint; the same command goes on from there")
+        again = f"the same command with --out {run} and without --fresh" if fresh else "the same command"
+        report.line(f"stopped at {header.images:,} images with a checkpoint; {again} goes on from there")
     report.line(f"{'samples':10}{run}/samples/{header.images:09d}.png")
     report.line(f"{'export':10}gan-export {run}")
     return Finished(run, header.images, stopped_by[0] if stopped_by else None)
-
-
-class _Pool:
-    """The packed data on the training device, in an order that follows from the seed and a count of images."""
-
-    def __init__(self, data: Dataset, config: Config, device: torch.device) -> None:
-        self.images = torch.from_numpy(data.images)
-        if device.type == "cuda" and data.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
-            self.images = self.images.to(device)
-        self.vectors = torch.from_numpy(data.vectors.astype(np.float32)) if config.conditional else None
-        self.config, self.device = config, device
-        self.epoch, self.order = -1, np.zeros(0, np.int64)
-
-    def batch(self, start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The images after the first `start` of the run: [n, c, h, w] in [-1, 1], channels last; labels [n, k]."""
-        chosen = torch.from_numpy(self._indices(start))
-        # Out of a memory map only the rows asked for are read; on a GPU the gather happens there.
-        images = self.images[chosen.to(self.images.device)].to(self.device, non_blocking=True)
-        real = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-        return real, None if self.vectors is None else self.vectors[chosen].to(self.device, non_blocking=True)
-
-    def _indices(self, start: int) -> NDArray[np.int64]:
-        n, rows = len(self.images), []
-        stop = start + self.config.batch_size
-        while start < stop:
-            epoch, at = divmod(start, n)
-            if epoch != self.epoch:
-                shuffle = np.random.Generator(np.random.Philox(key=[self.config.seed, epoch]))
-                self.epoch, self.order = epoch, shuffle.permutation(n)
-            rows.append(self.order[at : at + stop - start])
-            start += len(rows[-1])
-        return np.concatenate(rows)
 
 
 @torch.no_grad()
@@ -195,43 +163,33 @@ def sheet(gan: GAN, config: Config, header: checkpoints.Header) -> NDArray[np.ui
     return grid(pixels.permute(0, 2, 3, 1).cpu().numpy(), columns)
 
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises DeviceError where CUDA was demanded and is not there."""
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        why = "this torch is built without CUDA" if torch.version.cuda is None else "no NVIDIA driver or GPU was found"
-        raise DeviceError(f"--device cuda cannot be had: {why}")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
-
-
-def pick_precision(name: str, device: torch.device) -> torch.autocast:
-    """The context for forward passes: bfloat16 where the hardware has arithmetic for it, or where it was demanded."""
-    if device.type == "cuda":
-        supported = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    if name == "bf16" and not supported:
-        raise DeviceError(f"--precision bf16 is not supported by this {device.type}; use float32 or auto")
-    return torch.autocast(device.type, torch.bfloat16, enabled=supported and name != "float32", cache_enabled=False)
-
-
 def _open_data(config: Config, report: Reporter) -> Dataset:
+    """The packed data; what can be refused before packing, which may take minutes, is refused before."""
+    source = open_source(config.data)
+    sizes(*(config.size or source.size))
+    if config.conditional and not source.label_names:
+        raise UsageError(
+            f"cgan needs labels and {config.data} has none: put each class into a folder of its own, or use dcgan"
+        )
     data = open_dataset(
-        config.data,
+        source,
         config.size,
         config.channels,
-        config.attribute,
+        config.attribute if config.conditional else (),
         lambda done, total: report.progress("packing", done, total),
     )
     for name in data.skipped[:3]:
         report.line(f"{'skipped':10}{name}: it cannot be decoded")
     if len(data.skipped) > 3:
         report.line(f"{'skipped':10}{len(data.skipped)} images in all")
-    if config.conditional and not data.label_names:
-        raise UsageError(
-            f"cgan needs labels and {config.data} has none: put each class into a folder of its own, or use dcgan"
-        )
     return data
+
+
+def _resolved(config: Config, data: Dataset, shape: tuple[int, int, int]) -> Config:
+    """The settings with what they left to the data filled in, so that a resumed run compares like with like."""
+    images = config.images if config.epochs is None else max(1, round(config.epochs * len(data.images)))
+    attribute = data.label_names if config.conditional else ()
+    return replace(config, size=shape[:2], channels=shape[2], attribute=attribute, images=images, epochs=None)
 
 
 def _last_good(run: Path, report: Reporter) -> tuple[checkpoints.Header, dict[str, Any]] | None:
@@ -253,6 +211,11 @@ def _refuse_other_data(run: Path, before: checkpoints.Header, now: checkpoints.H
         raise UsageError(
             f"{run} was trained on {old}, not on {new}: give the same --data, or --fresh, or another --out"
         )
+
+
+def _finite(gan: GAN) -> bool:
+    """Whether all weights are numbers: a step with finite losses may still have broken them."""
+    return all(bool(p.isfinite().all()) for network in (gan.G, gan.D) for p in network.parameters())
 
 
 def _begin(run: Path, config: Config, images: int) -> None:
@@ -278,12 +241,12 @@ def _intervals(config: Config) -> dict[str, int]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM fill the list instead of killing the process; a second Ctrl-C kills it."""
+    """Ctrl-C and SIGTERM fill the list instead of ending the process; a second Ctrl-C interrupts at once."""
     caught: list[int] = []
 
     def catch(number: int, _: Any) -> None:
         caught.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
     try:
         before = {number: signal.signal(number, catch) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -303,7 +266,3 @@ def _size_name(shape: tuple[int, int, int]) -> str:
 
 def _label_note(labels: Any) -> str:
     return f", labels {', '.join(labels.names[:12])}{' …' if len(labels.names) > 12 else ''}" if labels else ""
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"

@@ -14,35 +14,30 @@ from torch import Tensor, nn
 
 from gankit.errors import UsageError
 
-_SMALLEST, _LARGEST = 4, 9  # edges, in pixels, of the innermost feature map
+_SMALLEST = 3
+"""Edge of the innermost feature map, in pixels, that no further halving may go below."""
 
 
-def layout(height: int, width: int) -> tuple[int, int, int]:
-    """How often the image is halved, and the height and width of the innermost map that leaves.
+def sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Heights and widths of the feature maps from the image inwards, halved (downwards) to an edge of 3 to 5.
+
+    >>> sizes(28, 28)
+    [(28, 28), (14, 14), (7, 7), (3, 3)]
 
     Raises:
-        UsageError: the size cannot be halved down to a small map; the message names sizes near it that can.
+        UsageError: an image too small to be halved once.
     """
-    if (found := _layout(height, width)) is None:
-        bad = next((edge for edge in (height, width) if not _layout(edge, edge)), min(height, width))
-        near = sorted(sorted(filter(lambda e: _layout(e, e), range(8, 2048)), key=lambda e: abs(e - bad))[:4])
-        raise UsageError(
-            f"images of {width}x{height} cannot be made by doubling a small map; near {bad} these edges can: "
-            + ", ".join(map(str, near))
-        )
+    found = [(height, width)]
+    while min(found[-1]) // 2 >= _SMALLEST:
+        found.append((found[-1][0] // 2, found[-1][1] // 2))
+    if len(found) == 1:
+        raise UsageError(f"images of {width}x{height} are too small: both edges must be at least {2 * _SMALLEST}")
     return found
 
 
-def _layout(height: int, width: int) -> tuple[int, int, int] | None:
-    halvings = 0
-    while height % 2 == 0 and width % 2 == 0 and min(height, width) >= 2 * _SMALLEST:
-        height, width, halvings = height // 2, width // 2, halvings + 1
-    return (halvings, height, width) if halvings and min(height, width) <= _LARGEST else None
-
-
-def _widths(filters: int, halvings: int) -> list[int]:
+def _widths(filters: int, layers: int) -> list[int]:
     """Channels from the layer next to the image inwards: filters, twice, four times, then eight times as many."""
-    return [filters * min(2**i, 8) for i in range(halvings)]
+    return [filters * min(2**i, 8) for i in range(layers)]
 
 
 class Generator(nn.Module):
@@ -50,15 +45,18 @@ class Generator(nn.Module):
 
     def __init__(self, height: int, width: int, channels: int, z_dim: int, k: int, filters: int) -> None:
         super().__init__()
-        halvings, *inner = layout(height, width)
-        widths = _widths(filters, halvings)[::-1]
-        self.innermost = (*inner, widths[0])
+        maps = sizes(height, width)[::-1]
+        widths = [*_widths(filters, len(maps) - 1)[::-1], channels]
+        self.innermost = (*maps[0], widths[0])
         self.first = nn.Linear(z_dim + k, math.prod(self.innermost), bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(widths[0])
         layers: list[nn.Module] = []
-        for here, there in pairwise(widths):
-            layers += [nn.ConvTranspose2d(here, there, 4, 2, 1, bias=False), nn.BatchNorm2d(there), nn.ReLU()]
-        self.body = nn.Sequential(*layers, nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh())
+        for (here, there), ((h, w), (height, width)) in zip(pairwise(widths), pairwise(maps), strict=True):
+            odd = (height - 2 * h, width - 2 * w)  # what halving an odd edge has cut off
+            last = (height, width) == maps[-1]
+            layers += [nn.ConvTranspose2d(here, there, 4, 2, 1, odd, bias=last)]
+            layers += [nn.Tanh()] if last else [nn.BatchNorm2d(there), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
         self.apply(_initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -75,14 +73,14 @@ class Discriminator(nn.Module):
 
     def __init__(self, height: int, width: int, channels: int, k: int, filters: int, norm: str) -> None:
         super().__init__()
-        halvings, *inner = layout(height, width)
-        widths = _widths(filters, halvings)
+        maps = sizes(height, width)
+        widths = _widths(filters, len(maps) - 1)
         layers: list[nn.Module] = [nn.Conv2d(channels + k, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
         for here, there in pairwise(widths):
             layers += [nn.Conv2d(here, there, 4, 2, 1, bias=norm == "none")]
             layers += [nn.BatchNorm2d(there)] if norm == "batch" else []
             layers += [nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * inner[0] * inner[1], 1))
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(maps[-1]), 1))
         # Without normalisation the small weights of DCGAN would let the signal die out from layer to layer.
         self.apply(_initialise if norm == "batch" else _initialise_by_fan_in)
 

@@ -87,9 +87,9 @@ def draw(index: int) -> Image.Image:
 
         style = _style()
     except ImportError as error:
-        from gankit.errors import MissingExtraError
+        from gankit.errors import missing_extra
 
-        raise MissingExtraError("the avatars data set", "train") from error
+        raise missing_extra("the avatars data set", "train") from error
     marks = _labels()[index]
     mouth, *looks = _dice()[index, 3:].tolist()
     mouths = _MOUTHS[marks[5]]

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -18,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gankit.errors import GankitError, UsageError
 from gankit.labels import Labels
@@ -57,7 +58,7 @@ class Dataset:
 
 
 def open_dataset(
-    data: str,
+    data: str | Source,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     attributes: tuple[str, ...] = (),
@@ -66,8 +67,8 @@ def open_dataset(
     """The data set that `--data` names, packed now or found in the cache.
 
     Args:
-        data: a built-in name or a path, see `open_source`.
-        size: height and width to crop and scale to; None keeps the set's own, or takes 64×64 where it has none.
+        data: a built-in name or a path, see `open_source`, or what that returned.
+        size: height and width to crop and scale to; None takes the source's.
         channels: 1 or 3; None takes 1 where every image is grey.
         attributes: the labels to keep, by any unambiguous part of their names; all if empty.
         progress: told how far packing is.
@@ -75,24 +76,18 @@ def open_dataset(
     Raises:
         UsageError: data that cannot be used, see `open_source`, or more than 1 in 100 images broken.
     """
-    source = open_source(data)
-    height, width = size or source.size or (64, 64)
+    source = open_source(data) if isinstance(data, str) else data
+    columns = _columns(source, attributes)
+    height, width = size or source.size
     channels = channels or _channels(source)
-    what = json.dumps([_LAYOUT, source.key, height, width, channels])
-    folder = (
-        cache_folder() / f"{source.name}-{width}x{height}x{channels}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
-    )
+    key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels]).encode()).hexdigest()[:16]
+    folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():
         _pack(source, (height, width, channels), folder, progress or (lambda done, total: None))
     info = json.loads((folder / "info.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="c")  # copy-on-write: torch takes no read-only arrays
-    label_names, vectors = source.label_names, np.load(folder / "labels.npy")
-    if attributes:
-        if not label_names:
-            raise UsageError(f"{data} has no labels to choose {', '.join(attributes)} from")
-        every = Labels(label_names, source.kind, (0.0,) * len(label_names))
-        columns = [every.find(name) for name in attributes]
-        label_names, vectors = tuple(label_names[c] for c in columns), np.ascontiguousarray(vectors[:, columns])
+    vectors = np.ascontiguousarray(np.load(folder / "labels.npy")[:, columns])
+    label_names = tuple(source.label_names[column] for column in columns)
     return Dataset(source.name, images, label_names, vectors, source.kind, info["fingerprint"], tuple(info["skipped"]))
 
 
@@ -103,11 +98,22 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GANKIT_CACHE") or user_cache_path("gankit"))
 
 
+def _columns(source: Source, attributes: tuple[str, ...]) -> list[int]:
+    """The labels to keep, by any unambiguous part of their names; all where none are named."""
+    if attributes and not source.label_names:
+        raise UsageError(f"{source.name} has no labels to choose {', '.join(attributes)} from")
+    every = Labels(source.label_names, source.kind, (0.0,) * len(source.label_names))
+    return [every.find(name) for name in attributes] or list(range(len(source.label_names)))
+
+
 def fit(image: Image.Image, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """The largest centred part of an image with the shape asked for, scaled: uint8 [height, width, channels].
 
-    Transparent parts become white.
+    It is turned the way that a camera's orientation mark asks for; transparent parts become white.
     """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow's own conversion cuts everything above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -121,80 +127,95 @@ def fit(image: Image.Image, height: int, width: int, channels: int) -> NDArray[n
 
 
 def _pack(source: Source, shape: tuple[int, int, int], folder: Path, progress: Progress) -> None:
-    """Writes `images.npy`, `labels.npy` and `info.json` into a folder that takes its name when all are whole."""
-    n = len(source.names)
+    """Fills a folder that takes its name when everything in it is whole."""
+    draft = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        _write(source, shape, draft, progress)
+        draft.rename(folder)
     except OSError as error:
-        raise GankitError(f"cannot write to the cache {folder.parent}: {error.strerror}; set GANKIT_CACHE") from error
-    try:
-        images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *shape))
-        broken: list[int] = []
-        for chunk, decoded, failed in _decoded(source, shape):
-            images[chunk.start : chunk.stop] = decoded
-            broken += failed
-            progress(chunk.stop, n)
-            if len(broken) > _BROKEN_SHARE * n:
-                some = ", ".join(source.names[i] for i in broken[:3])
-                raise UsageError(
-                    f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; mend the data"
-                )
-        labels = source.labels
-        if broken:
-            good = np.delete(np.arange(n), broken)
-            for to, origin in enumerate(good):  # row by row, downwards: a copy of it all may not fit into memory
-                images[to] = images[origin]
-            kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *shape))
-            kept[:] = images[: len(good)]
-            (draft / "kept.npy").replace(draft / "images.npy")
-            images, labels = kept, labels[good]
-        images.flush()
-        np.save(draft / "labels.npy", labels)
-        digest = hashlib.sha256(repr((images.shape, source.label_names)).encode())
-        digest.update(images.data)
-        digest.update(labels.tobytes())
-        info = {"fingerprint": digest.hexdigest(), "skipped": [source.names[i] for i in broken]}
-        (draft / "info.json").write_text(json.dumps(info))
-        with suppress(FileExistsError):  # somebody else packed the same meanwhile
-            draft.rename(folder)
-    except OSError as error:
-        if not folder.exists():
+        if not folder.exists():  # else somebody else packed the same meanwhile
             raise GankitError(
-                f"cannot pack the data into {folder.parent}: {error.strerror}; set GANKIT_CACHE"
+                f"cannot write to the cache {folder.parent}: {error.strerror}; set GANKIT_CACHE"
             ) from error
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        if draft:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
-def _decoded(source: Source, shape: tuple[int, int, int]) -> Iterator[tuple[range, NDArray[np.uint8], list[int]]]:
-    """Chunk by chunk in order: the range, its images, and the indices of those that are broken."""
+def _write(source: Source, shape: tuple[int, int, int], draft: Path, progress: Progress) -> None:
+    """Writes `images.npy`, `labels.npy` and `info.json`, without the images that cannot be decoded."""
+    n = len(source.names)
+    images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *shape))
+    labels, broken = source.labels, list[int]()
+    for chunk, decoded, failed in _decoded(source, shape):
+        images[chunk.start : chunk.stop] = decoded
+        broken += failed
+        progress(chunk.stop, n)
+        if len(broken) > _BROKEN_SHARE * n:
+            some = ", ".join(source.names[i] for i in broken[:3])
+            raise UsageError(f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; mend the data")
+    if broken:
+        good = np.delete(np.arange(n), broken)
+        kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *shape))
+        for at in range(0, len(good), _CHUNK):  # in parts, as all of it may not fit into memory
+            kept[at : at + _CHUNK] = images[good[at : at + _CHUNK]]
+        images, labels = kept, labels[good]
+        (draft / "kept.npy").replace(draft / "images.npy")
+    images.flush()
+    np.save(draft / "labels.npy", labels)
+    digest = hashlib.sha256(repr((images.shape, source.label_names)).encode())
+    digest.update(images.data)
+    digest.update(labels.tobytes())
+    info = {"fingerprint": digest.hexdigest(), "skipped": [source.names[i] for i in broken]}
+    (draft / "info.json").write_text(json.dumps(info))
+
+
+Chunk = tuple[range, NDArray[np.uint8], list[int]]
+"""A range of images, decoded, and the indices of those that are broken."""
+
+
+def _decoded(source: Source, shape: tuple[int, int, int]) -> Iterator[Chunk]:
+    """All images, chunk by chunk in order."""
     n = len(source.names)
     chunks = [range(at, min(at + _CHUNK, n)) for at in range(0, n, _CHUNK)]
-    work = partial(_decode_chunk, source.read, shape)
     if not source.slow or len(chunks) < 3:
-        yield from map(work, chunks)
+        yield from (_decode_chunk(source.read, shape, chunk) for chunk in chunks)
         return
-    # spawn: a fork would copy torch's thread pool in whatever state it is.
-    workers = min(
-        len(chunks), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(work, chunks)
+    # A fork would copy torch's thread pool in whatever state it is.
+    spawn = multiprocessing.get_context("spawn")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _begin_worker, (source.read, shape)) as pool:
+        yield from pool.map(_work, chunks)
 
 
-def _decode_chunk(
-    read: Callable[[int], Image.Image], shape: tuple[int, int, int], chunk: range
-) -> tuple[range, NDArray[np.uint8], list[int]]:
+_worker: partial[Chunk]
+"""What a worker process does with a chunk; set once, as a list of 200,000 names is not sent with every chunk."""
+
+
+def _begin_worker(read: Callable[[int], Image.Image], shape: tuple[int, int, int]) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    _worker = partial(_decode_chunk, read, shape)
+
+
+def _work(chunk: range) -> Chunk:
+    return _worker(chunk)
+
+
+def _decode_chunk(read: Callable[[int], Image.Image], shape: tuple[int, int, int], chunk: range) -> Chunk:
     images = np.zeros((len(chunk), *shape), np.uint8)
     broken = []
     for row, i in enumerate(chunk):
         try:
-            images[row] = fit(read(i), *shape)
+            image = read(i)
         except GankitError:
             raise
         except Exception:  # Pillow raises half a dozen kinds for damaged files
             broken.append(i)
+            continue
+        images[row] = fit(image, *shape)
     return chunk, images, broken
 
 
@@ -204,7 +225,7 @@ def _channels(source: Source) -> int:
     for i in range(min(len(source.names), 32)):
         with suppress(Exception):
             modes.add(source.read(i).mode)
-    return 1 if modes and modes <= {"L", "1", "LA"} else 3
+    return 1 if modes and modes <= {"L", "1", "LA", "I;16"} else 3
 
 
 def _exclusive(data: Dataset) -> tuple[tuple[int, ...], ...]:

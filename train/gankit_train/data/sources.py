@@ -8,8 +8,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -27,9 +29,13 @@ from gankit.errors import UsageError
 DRAWN = ("bricks", "avatars")  # modules beside this one: LABELS, KIND, COUNT, labels(), draw(index)
 BUILT_IN = ("digits", *DRAWN)
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
-_ATTRIBUTE_FILE, _PARTITION_FILE = "list_attr_celeba.txt", "list_eval_partition.txt"
+_ATTRIBUTE_FILE, _PARTITION_FILE = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
 _IDX_IMAGES = "train-images-idx3-ubyte"
 _IDX_LABELS = "train-labels-idx1-ubyte"
+
+
+_DAMAGED = (OSError, EOFError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+"""What reading raises where a file or a member of a zip is cut off or not what its name says."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ class Source:
     labels: NDArray[np.uint8]
     """[n, k], 0 or 1; k may be 0."""
     kind: Literal["classes", "attributes"]
-    size: tuple[int, int] | None
-    """Height and width of all images where that is known and worth keeping, else None."""
+    size: tuple[int, int] = (64, 64)
+    """Height and width to make of the images where nothing else was asked for."""
     slow: bool = True
     """Whether reading is worth worker processes."""
 
@@ -57,8 +63,8 @@ class Source:
 def open_source(data: str) -> Source:
     """The source that `--data` names: a built-in set or a path.
 
-    A folder or zip is taken as MNIST's files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt`), or as
-    images whose folders, if there are several, are their labels.
+    A folder or zip is taken as MNIST's files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or .csv),
+    or as images whose folders, if there are several, are their labels.
 
     Raises:
         UsageError: nothing there, or nothing in it that can be used.
@@ -73,7 +79,8 @@ def open_source(data: str) -> Source:
     if root.is_file() and not zipfile.is_zipfile(root):
         raise UsageError(f"{data} is neither a folder nor a zip of images")
     listing = _list(root)
-    by_name = {PurePosixPath(name).name.removesuffix(".gz"): name for name in listing}
+    # MNIST's and CelebA's own files by their names, however they were packed or renamed on their way.
+    by_name = {re.sub(r"\.(gz|txt|csv)$", "", PurePosixPath(n).name).replace(".idx", "-idx"): n for n in listing}
     key = hashlib.sha256(repr(sorted(listing.items())).encode()).hexdigest()
     if _IDX_IMAGES in by_name:
         return _idx(root, key, by_name)
@@ -96,7 +103,7 @@ def _drawn(name: str) -> Source:
     drawer = import_module(f"gankit_train.data.{name}")
     key = hashlib.sha256(Path(str(drawer.__file__)).read_bytes()).hexdigest()  # another drawing is another set
     names = [f"{name} {i}" for i in range(drawer.COUNT)]
-    return Source(name, key, names, drawer.draw, drawer.LABELS, drawer.labels(), drawer.KIND, (64, 64))
+    return Source(name, key, names, drawer.draw, drawer.LABELS, drawer.labels(), drawer.KIND)
 
 
 def _idx(root: Path, key: str, by_name: dict[str, str]) -> Source:
@@ -104,17 +111,23 @@ def _idx(root: Path, key: str, by_name: dict[str, str]) -> Source:
     images = _idx_array(root, by_name[_IDX_IMAGES])
     if _IDX_LABELS not in by_name:
         raise UsageError(f"{root} has {_IDX_IMAGES} but not {_IDX_LABELS}; put both there")
-    return _array_source(root.stem, key, images, _idx_array(root, by_name[_IDX_LABELS]))
+    classes = _idx_array(root, by_name[_IDX_LABELS])
+    if images.ndim != 3 or classes.shape != images.shape[:1]:
+        raise UsageError(f"{root} has images {list(images.shape)} and labels {list(classes.shape)}: these do not fit")
+    return _array_source(_name(root), key, images, classes)
 
 
 def _idx_array(root: Path, name: str) -> NDArray[np.uint8]:
     """The IDX format of http://yann.lecun.com/exdb/mnist: two zero bytes, type, rank, big-endian sizes, data."""
-    raw = _read(root, name)
-    raw = gzip.decompress(raw) if name.endswith(".gz") else raw
-    if len(raw) < 4 or raw[:3] != b"\0\0\x08":
-        raise UsageError(f"{name} in {root} is no IDX file of bytes")
-    shape = struct.unpack(f">{raw[3]}I", raw[4 : 4 + 4 * raw[3]])
-    values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
+    try:
+        raw = _read(root, name)
+        raw = gzip.decompress(raw) if name.endswith(".gz") else raw
+        if raw[:3] != b"\0\0\x08":
+            raise UsageError(f"{name} in {root} is no IDX file of bytes")
+        shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
+        values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
+    except _DAMAGED as error:
+        raise UsageError(f"{name} in {root} is damaged: {error}") from None
     if values.size != np.prod(shape):
         raise UsageError(f"{name} in {root} is cut off: {values.size} bytes of {np.prod(shape)}")
     return values.reshape(shape)
@@ -142,19 +155,32 @@ def _from_array(images: NDArray[np.uint8], i: int) -> Image.Image:
 def _celeba(root: Path, key: str, images: list[str], by_name: dict[str, str]) -> Source:
     """CelebA's layout: a count, the attribute names, then `file 1 -1 …` a line. Its test images are left out."""
     paths = {PurePosixPath(name).name: name for name in images}
-    _, header, *lines = _read(root, by_name[_ATTRIBUTE_FILE]).decode().splitlines()
-    label_names = tuple(header.split())
-    rows = {words[0]: words[1:] for words in map(str.split, lines) if words}
+    header, *lines = _table(root, by_name[_ATTRIBUTE_FILE]) or [[]]
+    label_names, rows = tuple(name for name in header if name != "image_id"), {line[0]: line[1:] for line in lines}
     if _PARTITION_FILE in by_name:
-        partition = dict(line.split() for line in _read(root, by_name[_PARTITION_FILE]).decode().splitlines() if line)
-        rows = {name: row for name, row in rows.items() if partition.get(name) != "2"}
-    missing = [name for name in rows if name not in paths]
-    if missing or any(len(row) != len(label_names) for row in rows.values()):
-        what = f"names {missing[0]}, which is not there" if missing else "has a line with too few values"
-        raise UsageError(f"{_ATTRIBUTE_FILE} in {root} {what}")
+        test = {line[0] for line in _table(root, by_name[_PARTITION_FILE]) if line[1:] == ["2"]}
+        rows = {name: row for name, row in rows.items() if name not in test}
+    for name, row in rows.items():
+        if name not in paths:
+            raise UsageError(f"{by_name[_ATTRIBUTE_FILE]} in {root} names {name}, which is not there")
+        if len(row) != len(label_names):
+            raise UsageError(
+                f"{by_name[_ATTRIBUTE_FILE]} in {root} has {len(row)} values for {name}, not {len(label_names)}"
+            )
+    if not rows or not label_names:
+        raise UsageError(f"{by_name[_ATTRIBUTE_FILE]} in {root} has no attributes of training images")
     labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
     names = [paths[name] for name in rows]
-    return Source(root.stem, key, names, partial(_decode, root, names), label_names, labels, "attributes", None)
+    return Source(_name(root), key, names, partial(_decode, root, names), label_names, labels, "attributes")
+
+
+def _table(root: Path, name: str) -> list[list[str]]:
+    """The words of each line of CelebA's lists, whose first line may be a count of the others."""
+    try:
+        lines = [line.split() for line in _read(root, name).decode().replace(",", " ").splitlines()]
+    except _DAMAGED as error:
+        raise UsageError(f"{name} in {root} is damaged: {error}") from None
+    return [line for line in lines if line and not (len(line) == 1 and line[0].isdigit())]
 
 
 def _folder(root: Path, key: str, images: list[str]) -> Source:
@@ -167,7 +193,13 @@ def _folder(root: Path, key: str, images: list[str]) -> Source:
     # The last part of a folder's path is name enough where that tells the folders apart.
     short = [PurePosixPath(name).name for name in classes]
     label_names = tuple(short if len(set(short)) == k else classes) if k else ()
-    return Source(root.stem, key, images, partial(_decode, root, images), label_names, labels, "classes", None)
+    return Source(_name(root), key, images, partial(_decode, root, images), label_names, labels, "classes")
+
+
+def _name(root: Path) -> str:
+    """What to call data at a path: the folder's name, or the file's without its suffix."""
+    root = root.resolve()
+    return (root.name if root.is_dir() else root.stem) or "data"
 
 
 def _decode(root: Path, names: list[str], i: int) -> Image.Image:
