@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.measure import Measure, interleave, ratio, summary, write
+from benchmarks.measure import Measure, interleave, markdown, ratio, summary, write
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, help="Measure gankit on this machine.")
 _BIN = Path(sys.executable).parent
@@ -141,6 +141,12 @@ def startup(rounds: Annotated[int, typer.Option(min=1)] = 9) -> None:
             seconds(*line)  # the files into the page cache
         taken = interleave({name: partial(seconds, *line) for name, line in commands.items()}, rounds)
     write("startup", {"unit": "s", "results": {name: summary(values) for name, values in taken.items()}})
+
+
+@app.command()
+def table() -> None:
+    """The results that are stored, as the Markdown of the README."""
+    print("\n".join(markdown()))
 
 
 if __name__ == "__main__":
