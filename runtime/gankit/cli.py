@@ -88,11 +88,12 @@ def generate(
         check_suffix(output)
         z, labels = generator.inputs(n, seed, label)
         images = generator(z, labels)
-    if output.suffix == ".png":
+    suffix = output.suffix.lower()
+    if suffix == ".png":
         save_png(output, enlarge(images[0] if len(images) == 1 else grid(images, columns), scale))
-    elif output.suffix == ".gif":
+    elif suffix == ".gif":
         save_gif(output, enlarge(images, scale))
-    elif output.suffix == ".npz":
+    elif suffix == ".npz":
         save_npz(output, images, labels)
     else:
         for i, image in enumerate(images):

@@ -102,14 +102,17 @@ class Generator:
             UsageError: n below 1, or a seed that cannot be.
             LabelError: a label that the model does not have.
         """
-        return self(*self.inputs(n, seed, label, start))
+        try:
+            return self(*self.inputs(n, seed, label, start))
+        except MemoryError:
+            raise UsageError(f"{n} images do not fit into memory at once; take them from stream()") from None
 
     def inputs(
         self, n: int, seed: int = 0, label: LabelRequest = None, start: int = 0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """What `sample` puts into the network: z [n, z_dim], and the label vectors [n, k] or None."""
-        if n < 1:
-            raise UsageError(f"the number of images must be at least 1, not {n}")
+        if not isinstance(n, int | np.integer) or n < 1:
+            raise UsageError(f"the number of images must be a whole number of at least 1, not {n!r}")
         return latents(seed, start, n, self.card.z_dim), self._vectors(label, seed, start, n)
 
     def stream(self, n: int, seed: int = 0, label: LabelRequest = None, batch: int = _BATCH) -> Iterator[Images]:
@@ -145,8 +148,8 @@ class Generator:
     ) -> Images:
         """A walk on the sphere through the first image of each seed: uint8 [frames, height, width, channels].
 
-        With `loop` it goes on back to the first one and ends a step before it. All frames have the same label; what
-        `label` leaves open is drawn for the first seed.
+        With `loop` it goes on back to the first one and ends a step before it. What `label` leaves open is what each
+        of those images has, blended on the way between them.
 
         Raises:
             UsageError: fewer than two seeds, or fewer frames than seeds.
@@ -159,8 +162,11 @@ class Generator:
         at = np.linspace(0, len(stops) - 1, frames, endpoint=not loop)
         leg = np.minimum(at.astype(int), len(stops) - 2)
         z = np.concatenate([slerp(stops[i], stops[i + 1], at[leg == i] - i) for i in range(len(stops) - 1)])
-        vector = self._vectors(label, seeds[0], 0, 1)
-        return self(z, None if vector is None else np.repeat(vector, frames, axis=0))
+        if self._vectors(label, seeds[0], 0, 1) is None:
+            return self(z)
+        labels = np.concatenate([self._vectors(label, seed, 0, 1) for seed in [*seeds, seeds[0]]])
+        weight = (at - leg)[:, None]
+        return self(z, (1 - weight) * labels[leg] + weight * labels[leg + 1])
 
     def compare_labels(self, n: int, seed: int = 0, labels: Sequence[str] | None = None) -> Images:
         """The same n latents under each label: uint8 [labels, n, height, width, channels].
@@ -181,7 +187,10 @@ class Generator:
 
 
 def _finite(values: ArrayLike, name: str, width: int) -> NDArray[np.float32]:
-    array = np.asarray(values, np.float32)
+    try:
+        array = np.asarray(values, np.float32)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be numbers [n, {width}], not {values!r}") from None
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise UsageError(f"{name} must be [n, {width}] with n of at least 1, not {list(array.shape)}")
     if not np.isfinite(array).all():

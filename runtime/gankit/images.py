@@ -68,7 +68,7 @@ def save_npz(path: str | Path, images: Images, labels: NDArray[np.float32] | Non
 
 def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Raises UsageError where a path ends like a file, but not like one that can be written."""
-    if path.suffix and path.suffix not in suffixes and not path.is_dir():
+    if path.suffix and path.suffix.lower() not in suffixes and not path.is_dir():
         raise UsageError(
             f"cannot write {path}: {path.suffix} is none of {', '.join(suffixes)}, and folders have no suffix"
         )

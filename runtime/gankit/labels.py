@@ -81,7 +81,7 @@ class Labels:
         found = [i for i, name in enumerate(names) if name == wanted]
         found = found or [i for i, name in enumerate(names) if wanted and wanted in name]
         if not found:
-            raise LabelError(f"no label fits {text!r}; this model has {self._list(range(len(self.names)))}")
+            raise LabelError(f"no label fits {text!r}; there are {self._list(range(len(self.names)))}")
         return found
 
     def _parse(self, request: str | None) -> dict[int, bool]:
@@ -141,6 +141,8 @@ def one_for_each(request: LabelRequest) -> bool:
     """Whether a request has a part for each image, and is not one for all of them."""
     if request is None or isinstance(request, str):
         return False
+    if not isinstance(request, Sequence | np.ndarray):
+        raise LabelError(f"labels are names or numbers, not {request!r}")
     return all(text is None or isinstance(text, str) for text in request) or np.ndim(request[0]) == 1  # type: ignore[arg-type]
 
 

@@ -49,6 +49,8 @@ def uniforms(stream: Literal["latents", "labels"], seed: int, start: int, count:
     Raises:
         UsageError: a negative seed, start or count, or a seed of more than 64 bits.
     """
+    if not all(isinstance(value, int | np.integer) for value in (seed, start, count)):
+        raise UsageError(f"seed, start and count are whole numbers, not {seed!r}, {start!r} and {count!r}")
     if not 0 <= seed < 2**64:
         raise UsageError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}")
     if start < 0 or count < 0:

@@ -175,7 +175,7 @@ def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: P
     refused(command("gan-export"), 2, "no run under runs/")
     refused(command("gan-export", "nowhere"), 2, "nowhere")
     (tmp_path / "empty").mkdir()
-    refused(command("gan-export", "empty"), 1, "no checkpoint yet")
+    refused(command("gan-export", "empty"), 1, "no checkpoint")
     (tmp_path / "cut.pt").write_bytes(checkpoints.newest(run).read_bytes()[:5000])
     refused(command("gan-export", "cut.pt"), 1, "cut.pt")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")

@@ -72,10 +72,11 @@ def test_comparing_labels_keeps_the_latents(tiny: gankit.Generator) -> None:
 
 
 def test_a_walk_passes_through_its_seeds(tiny: gankit.Generator) -> None:
-    frames = tiny.interpolate([0, 7, 42], frames=21, label="blond")
-    label = np.repeat(tiny.inputs(1, 0, "blond")[1], 3, axis=0)
-    stops = tiny(np.concatenate([gankit.latents(s, 0, 1, 6) for s in (0, 7, 42)]), label)
-    assert np.abs(frames[[0, 10, 20]].astype(int) - stops).max() <= 1
+    for label in (None, "blond", [0.5, 0.5, 0.0]):
+        frames = tiny.interpolate([0, 7, 42], frames=21, label=label)
+        stops = np.concatenate([tiny.sample(1, seed, label) for seed in (0, 7, 42)])
+        assert np.abs(frames[[0, 10, 20]].astype(int) - stops).max() <= 1
+        assert np.abs(np.diff(frames.astype(int), axis=0)).mean() < 20  # no jumps between them
 
 
 def test_a_loop_ends_a_step_before_its_start(tiny: gankit.Generator) -> None:
@@ -92,6 +93,12 @@ def test_impossible_requests_are_refused(tiny: gankit.Generator) -> None:
     z = np.zeros((2, 6), np.float32)
     for call, words in [
         (lambda: tiny.sample(0), "at least 1, not 0"),
+        (lambda: tiny.sample(2.5), "whole number of at least 1, not 2.5"),
+        (lambda: tiny.sample(10**12), "stream"),
+        (lambda: tiny.sample(1, seed=1.5), "whole numbers, not 1.5"),
+        (lambda: tiny.sample(1, label=3), "names or numbers, not 3"),
+        (lambda: tiny.sample(1, label={"blond": 1}), "names or numbers"),
+        (lambda: tiny(z, "blond"), "label must be numbers"),
         (lambda: tiny.sample(-3), "not -3"),
         (lambda: tiny.stream(0), "not 0"),
         (lambda: tiny.stream(5, label=["blond"]), "1 labels were given for 5"),

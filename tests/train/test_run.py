@@ -121,14 +121,14 @@ def test_a_changed_setting_is_refused_by_name(tmp_path: Path) -> None:
     go(tmp_path, images=64)
     with pytest.raises(UsageError, match=r"--z-dim 8, now it is 9.*--fresh"):
         go(tmp_path, images=128, z_dim=9)
-    with pytest.raises(UsageError, match="--variant dcgan, now it is cgan"):
+    with pytest.raises(UsageError, match="variant dcgan, now it is cgan"):
         go(tmp_path, variant="cgan", images=128)
     go(tmp_path, images=128, log_every=32, keep=1)  # these may change
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
     go(tmp_path, images=64, size=(32, 32), channels=3)
-    with pytest.raises(UsageError, match=r"trained on digits 32x3.*not on avatars 32x3"):
+    with pytest.raises(UsageError, match=r"trained on digits 32x32x3.*not on avatars 32x32x3"):
         go(tmp_path, images=128, size=(32, 32), channels=3, data="avatars")
 
 
@@ -138,11 +138,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path: 
     newest.write_bytes(newest.read_bytes()[:1000])
     finished, lines = go(tmp_path, images=192)
     assert any("damaged" in line and newest.name in line for line in lines)
+    assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [192, 64]  # it does not push a good one out
     assert any("resumed at 64 images" in line for line in lines) and finished.images == 192
     for path in checkpoints.find(tmp_path):
         path.write_bytes(b"")
     with pytest.raises(GankitError, match="none of the 2 checkpoints"):
         go(tmp_path, images=256)
+    assert len(list((tmp_path / "checkpoints").glob("*.damaged"))) == 3  # kept for whoever can mend them
     assert older.name == "000000064.pt"
 
 
@@ -256,7 +258,8 @@ def test_sizes_are_width_by_height() -> None:
         (["dcgan", "--attribute", "x"], 2, ["--attribute", "cgan"]),
         (["dcgan", "--size", "0"], 2, ["0x0", "at least 6"]),
         (["dcgan", "--size", "5"], 2, ["5x5", "at least 6"]),
-        (["dcgan", "--channels", "2"], 2, ["--channels", "2"]),
+        (["dcgan", "--channels", "2"], 2, ["--channels is one of 1, 3, not 2"]),
+        (["dcgan", "--batch-size", "100000"], 2, ["--batch-size 100000", "5000 images"]),
         (["dcgan", "--batch-size", "1"], 2, ["--batch-size", "2"]),
         (["dcgan", "--ema", "1"], 2, ["--ema"]),
         (["dcgan", "--lr-g", "nan"], 2, ["--lr-g"]),

@@ -91,7 +91,7 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
     except FileNotFoundError:
         raise UsageError(f"there is no checkpoint at {path}") from None
     except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} is no checkpoint, or wants to run code, which is refused: {_line(error)}") from error
+        raise ModelError(f"{path} is no checkpoint of gan-train, or it wants to run code, which is refused") from error
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
@@ -131,7 +131,9 @@ def newest(run: Path) -> Path:
         GankitError: there is none yet.
     """
     if not (found := find(run)):
-        raise GankitError(f"{run} has no checkpoint yet; let gan-train go on until its first one")
+        raise GankitError(
+            f"{run} has no checkpoint: give a run folder of gan-train, or let that go on until its first one"
+        )
     return found[0]
 
 

@@ -81,7 +81,9 @@ class Config:
                 raise UsageError(f"{flag(name)} must be at least {low}, not {getattr(self, name)}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise UsageError(f"{flag(name)} is one of {', '.join(map(str, choices))}, not {getattr(self, name)!r}")
+                raise UsageError(
+                    f"{flag(name)} is one of {', '.join(str(c) for c in choices if c)}, not {getattr(self, name)!r}"
+                )
         if self.attribute and not self.conditional:
             raise UsageError(f"{self.variant} takes no labels, so --attribute has no meaning for it; use cgan")
         if not (0 <= self.ema < 1 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
@@ -156,5 +158,5 @@ def refuse_changes(run: Path, before: Config, now: Config) -> None:
 
 
 def flag(name: str) -> str:
-    """`batch_size` → `--batch-size`."""
-    return "--" + name.replace("_", "-")
+    """`batch_size` → `--batch-size`; the variant is no option."""
+    return name if name == "variant" else "--" + name.replace("_", "-")

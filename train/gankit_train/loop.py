@@ -91,9 +91,7 @@ def train(
             report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
             return Finished(run, header.images, None)
     report.line("  ".join(f"{name}={value}" for name, value in config.to_json().items() if value not in (None, [])))
-    report.line(
-        f"{'data':10}{data.name}, {len(data.images):,} images of {_size_name(shape)}x{shape[2]}" + _label_note(labels)
-    )
+    report.line(f"{'data':10}{data.name}, {len(data.images):,} images of {_shape_name(shape)}" + _label_note(labels))
     report.line(f"{'device':10}{device_name(device)}, {'bf16' if autocast._enabled else 'float32'}")
     report.line(f"{'networks':10}G {parameters(gan.G):,} and D {parameters(gan.D):,} parameters")
     report.line(f"{'run':10}{run}" + (f", resumed at {header.images:,} images" if header.images else ""))
@@ -171,6 +169,9 @@ def _open_data(config: Config, report: Reporter) -> Dataset:
         raise UsageError(
             f"cgan needs labels and {config.data} has none: put each class into a folder of its own, or use dcgan"
         )
+    if config.batch_size > len(source.names):
+        have = f"{config.data} has {len(source.names)} images"
+        raise UsageError(f"--batch-size {config.batch_size} is too large, as {have}: take a smaller one or more data")
     data = open_dataset(
         source,
         config.size,
@@ -200,6 +201,7 @@ def _last_good(run: Path, report: Reporter) -> tuple[checkpoints.Header, dict[st
             return checkpoints.read(path)
         except GankitError as error:
             report.line(f"{'damaged':10}{error}")
+            path.rename(path.with_suffix(".damaged"))  # else it would count as one of those to keep
     if found:
         raise GankitError(f"none of the {len(found)} checkpoints in {run} can be read; --fresh starts over beside it")
     return None
@@ -207,7 +209,7 @@ def _last_good(run: Path, report: Reporter) -> tuple[checkpoints.Header, dict[st
 
 def _refuse_other_data(run: Path, before: checkpoints.Header, now: checkpoints.Header) -> None:
     if (before.shape, before.fingerprint) != (now.shape, now.fingerprint):
-        old, new = (f"{h.data} {_size_name(h.shape)}x{h.shape[2]} ({h.fingerprint[:8]})" for h in (before, now))
+        old, new = (f"{h.data} {_shape_name(h.shape)} ({h.fingerprint[:8]})" for h in (before, now))
         raise UsageError(
             f"{run} was trained on {old}, not on {new}: give the same --data, or --fresh, or another --out"
         )
@@ -262,6 +264,10 @@ def _signals() -> Iterator[list[int]]:
 
 def _size_name(shape: tuple[int, int, int]) -> str:
     return str(shape[0]) if shape[0] == shape[1] else f"{shape[1]}x{shape[0]}"
+
+
+def _shape_name(shape: tuple[int, int, int]) -> str:
+    return f"{shape[1]}x{shape[0]}x{shape[2]}"
 
 
 def _label_note(labels: Any) -> str:

@@ -160,15 +160,14 @@ def _celeba(root: Path, key: str, images: list[str], by_name: dict[str, str]) ->
     if _PARTITION_FILE in by_name:
         test = {line[0] for line in _table(root, by_name[_PARTITION_FILE]) if line[1:] == ["2"]}
         rows = {name: row for name, row in rows.items() if name not in test}
+    rows = {name: row for name, row in rows.items() if name in paths}  # a part of CelebA is data enough
     for name, row in rows.items():
-        if name not in paths:
-            raise UsageError(f"{by_name[_ATTRIBUTE_FILE]} in {root} names {name}, which is not there")
         if len(row) != len(label_names):
             raise UsageError(
                 f"{by_name[_ATTRIBUTE_FILE]} in {root} has {len(row)} values for {name}, not {len(label_names)}"
             )
     if not rows or not label_names:
-        raise UsageError(f"{by_name[_ATTRIBUTE_FILE]} in {root} has no attributes of training images")
+        raise UsageError(f"{by_name[_ATTRIBUTE_FILE]} in {root} has no attributes of training images that are there")
     labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
     names = [paths[name] for name in rows]
     return Source(_name(root), key, names, partial(_decode, root, names), label_names, labels, "attributes")
