@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 import gankit
 from gankit.card import Card
 from gankit.errors import GankitError, UsageError, missing_extra
@@ -17,7 +19,6 @@ from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import ImageGraph
 from gankit_export.verify import verify
 from gankit_train import checkpoints
-from gankit_train.networks import Generator
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def export(
     return [write(FORMATS[each], network, card, folder / f"{name}{FORMATS[each].suffix}") for each in formats]
 
 
-def write(form: Format, network: Generator, card: Card, path: Path) -> Exported:
+def write(form: Format, network: nn.Module, card: Card, path: Path) -> Exported:
     """Builds one file, proves it, and only then lets it have its name. Errors as for `export`."""
     if any(find_spec(package) is None for package in form.needs):
         raise missing_extra(f"exporting to {form.name}", "export,cpu", "export,gpu")

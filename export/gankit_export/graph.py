@@ -14,7 +14,7 @@ from gankit_train.networks import Generator
 class ImageGraph(nn.Module):
     """z [n, z_dim] and label [n, k] → uint8 [n, height, width, channels]: the contract of an exported file."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = folded(generator)
 
@@ -26,24 +26,24 @@ class ImageGraph(nn.Module):
         return images
 
 
-def folded(generator: Generator) -> Generator:
+def folded(generator: nn.Module) -> nn.Module:
     """A copy that computes the same with every batch normalisation multiplied into the layer before it."""
     generator = deepcopy(generator).eval()
-    height, width, _ = generator.innermost
-    _fold(
-        generator.norm, generator.first, outputs=0, repeats=height * width
-    )  # its outputs run [height, width, channel]
-    generator.norm = nn.Identity()
+    if isinstance(generator, Generator):  # its first layer's outputs run [height, width, channel]
+        _fold(generator.norm, generator.first, outputs=0, repeats=generator.innermost[0] * generator.innermost[1])
+        generator.norm = nn.Identity()
+    assert isinstance(generator.body, nn.Sequential)
     layers = list(generator.body)
     for before, layer in pairwise(layers):
-        _fold(layer, before, outputs=1)
-    generator.body = nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.BatchNorm2d)))
+        _fold(layer, before, outputs=1 if isinstance(before, nn.ConvTranspose2d) else 0)
+    kept = (layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.Identity))
+    generator.body = nn.Sequential(*kept)
     return generator.requires_grad_(False)
 
 
 def _fold(norm: nn.Module, layer: nn.Module, outputs: int, repeats: int = 1) -> None:
     """Puts the scale and shift of a batch normalisation into a layer without bias, whose outputs are axis `outputs`."""
-    if not isinstance(norm, nn.BatchNorm2d) or not isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or not isinstance(layer, nn.Linear | nn.ConvTranspose2d):
         return
     assert norm.running_mean is not None and norm.running_var is not None and layer.bias is None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)

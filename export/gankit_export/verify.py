@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from gankit.card import Card
 from gankit.errors import GankitError
 from gankit.latents import latents
 from gankit_export.formats import Run
-from gankit_train.networks import Generator
 
 TOLERANCE = 0.02
 """How far, in steps of 1/255, float32 arithmetic in another order may lie from the network before rounding.
@@ -51,7 +51,7 @@ def cases(card: Card) -> Iterator[Case]:
 
 
 @torch.no_grad()
-def verify(run: Run, network: Generator, card: Card) -> dict[str, Any]:
+def verify(run: Run, network: nn.Module, card: Card) -> dict[str, Any]:
     """Compares a file with the network on every case; returns what was measured, for the card.
 
     Args:

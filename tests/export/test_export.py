@@ -55,6 +55,16 @@ def test_both_files_compute_what_the_network_computes(run: Path, tmp_path: Path)
     assert (header.labels is None) == (runtime.labels == ())
 
 
+@pytest.mark.parametrize(
+    "settings", [{"variant": "vanilla"}, {"variant": "cgan", "network": "mlp"}, {"g_norm": "none"}]
+)
+def test_other_networks_are_proved_too(tmp_path: Path, settings: dict[str, Any]) -> None:
+    run = go(tmp_path / "run", images=640, lr_g=0.01, hidden=(16, 32), **settings)[0].run
+    for made in export(run):
+        assert made.verification["equal_bytes"] > 0.999
+    assert gankit.load(run / "run.onnx", device="cpu").sample(3).std() > 5
+
+
 def test_the_card_tells_where_the_file_comes_from(run: Path, tmp_path: Path) -> None:
     made = export(run, folder=tmp_path, name="mine")
     for each in made:

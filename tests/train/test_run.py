@@ -14,7 +14,7 @@ from PIL import Image
 
 from gankit.errors import GankitError, UsageError
 from gankit_train import checkpoints
-from gankit_train.config import Config, configure, parse_count, parse_size
+from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_size
 from gankit_train.loop import Finished, train
 from tests.conftest import Command, picture, refused
 
@@ -77,7 +77,7 @@ def test_a_run_folder_has_everything(tmp_path: Path) -> None:
     assert any(f"gan-export {run}" in line for line in lines)
 
 
-@pytest.mark.parametrize("variant", ["dcgan", "cgan"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path: Path, variant: str) -> None:
     # 5,000 images in steps of 400: the second part crosses into the next pass over the data, within a step.
     settings: dict[str, Any] = {"batch_size": 400, "log_every": 2000}
@@ -249,7 +249,7 @@ def test_sizes_are_width_by_height() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["biggan"], 2, ["'biggan'", "dcgan, cgan"]),
+        (["biggan"], 2, ["'biggan'", "vanilla, dcgan, wgan-gp, cgan"]),
         (["dcgan", "--data", "nowhere"], 2, ["'nowhere'", "digits, bricks, avatars"]),
         (["dcgan", "--images", "many"], 2, ["'many'", "50k"]),
         (["dcgan", "--images", "0"], 2, ["--images must be at least 1"]),

@@ -1,13 +1,14 @@
-import numpy as np
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from gankit.errors import UsageError
-from gankit_train.config import configure
+from gankit_train.config import VARIANTS, configure
 from gankit_train.devices import pick_precision
-from gankit_train.networks import Discriminator, Generator, sizes
-from gankit_train.step import build, gradient_norm_squared, step
+from gankit_train.networks import Discriminator, Dropout, Generator, sizes
+from gankit_train.step import _targets, build, step
 
 CPU = torch.device("cpu")
 EXACT = pick_precision("float32", CPU)
@@ -19,7 +20,7 @@ EXACT = pick_precision("float32", CPU)
 )
 def test_the_depth_follows_any_size(size: tuple[int, int], layers: int, innermost: tuple[int, int]) -> None:
     assert len(sizes(*size)) - 1 == layers and sizes(*size)[-1] == innermost
-    G, D = Generator(*size, 3, 10, 2, 4), Discriminator(*size, 3, 2, 4, "none")
+    G, D = Generator((*size, 3), 10, 2, 4, "batch"), Discriminator((*size, 3), 2, 4, "none", nn.Identity())
     label = torch.eye(2)
     images = G(torch.randn(2, 10), label)
     assert images.shape == (2, 3, *size) and images.abs().max() <= 1
@@ -27,7 +28,7 @@ def test_the_depth_follows_any_size(size: tuple[int, int], layers: int, innermos
 
 
 def test_the_64_pixel_networks_are_those_of_the_dcgan_paper() -> None:
-    G, D = Generator(64, 64, 3, 100, 0, 64), Discriminator(64, 64, 3, 0, 64, "batch")
+    G, D = Generator((64, 64, 3), 100, 0, 64, "batch"), Discriminator((64, 64, 3), 0, 64, "batch", nn.Identity())
     kernels = [tuple(m.weight.shape) for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
     assert kernels == [(512, 256, 4, 4), (256, 128, 4, 4), (128, 64, 4, 4), (64, 3, 4, 4)]
     kernels = [tuple(m.weight.shape) for m in D.modules() if isinstance(m, nn.Conv2d)]
@@ -39,19 +40,112 @@ def test_a_size_that_is_too_small_says_what_would_do() -> None:
         sizes(64, 5)
 
 
-def test_r1_is_the_squared_gradient_by_finite_differences() -> None:
-    torch.manual_seed(0)
-    D = Discriminator(8, 8, 1, 0, 4, "none").double()
-    D.forward = lambda images, label=None: D.body(images).flatten()  # keep float64
-    images = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
-    measured = gradient_norm_squared(D(images), images)
-    for i in range(2):
-        total = 0.0
-        for pixel in np.ndindex(8, 8):
-            change = torch.zeros_like(images)
-            change[i, 0][pixel] = 1e-6
-            total += ((D(images + change)[i] - D(images - change)[i]).item() / 2e-6) ** 2
-        assert measured[i].item() == pytest.approx(total, rel=1e-5)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_makes_images_of_any_shape(variant: str) -> None:
+    config = configure(variant, filters=4, hidden=(8, 16))
+    gan = build(config, (20, 12, 3), 2, CPU)
+    label = torch.eye(2)[[0, 1, 0]] if config.conditional else None
+    images = gan.G(torch.randn(3, config.z_dim), label)
+    assert images.shape == (3, 3, 20, 12) and images.abs().max() <= 1
+    scores = gan.D(images, label)
+    assert scores.shape == (3,) and scores.dtype == torch.float32
+
+
+def test_an_mlp_is_as_wide_as_it_was_told() -> None:
+    gan = build(configure("vanilla", hidden=(32, 64), z_dim=10), (28, 28, 1), 0, CPU)
+    for network, widths in ((gan.G, [(10, 32), (32, 64), (64, 784)]), (gan.D, [(784, 64), (64, 32), (32, 1)])):
+        found = [(m.in_features, m.out_features) for m in network.modules() if isinstance(m, nn.Linear)]
+        assert found == widths
+
+
+def test_spectral_normalisation_bounds_every_layer() -> None:
+    gan = build(configure("dcgan", d_norm="spectral", filters=4), (16, 16, 1), 0, CPU)
+    for _ in range(30):
+        gan.D(torch.randn(2, 1, 16, 16))  # each forward pass in training is a step of the power iteration
+    layers = [m for m in gan.D.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    largest = [torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() for layer in layers]
+    assert len(largest) == 3 and largest == pytest.approx([1] * 3, rel=0.02)
+
+
+def test_the_critic_takes_its_steps_first() -> None:
+    config = configure("wgan-gp", filters=4, batch_size=4)
+    gan = build(config, (8, 8, 1), 0, CPU)
+    for number in range(1, 7):
+        before_G, before_D = (n.state_dict()["body.0.weight"].clone() for n in (gan.G, gan.D))
+        figures = step(gan, config, torch.rand(4, 1, 8, 8), None, EXACT)
+        assert not torch.equal(gan.D.state_dict()["body.0.weight"], before_D)
+        moved = not torch.equal(gan.G.state_dict()["body.0.weight"], before_G)
+        assert moved == ("loss_g" in figures) == (number % 3 == 0)
+        assert {"loss_d", "gradient_penalty"} <= figures.keys()
+
+
+def test_wgan_gp_is_its_formula() -> None:
+    config = configure("wgan-gp", filters=4, z_dim=5, batch_size=6, critic_steps=1, lr_d=0.01)
+    gan, twin = (build(config, (8, 8, 1), 0, CPU) for _ in range(2))
+    real = torch.rand(6, 1, 8, 8) * 2 - 1
+    step(gan, config, real.clone(), None, EXACT)
+
+    noise = torch.Generator().manual_seed(0)
+    fake = twin.G(torch.randn(6, 5, generator=noise)).detach()
+    weight = torch.rand(6, generator=noise)[:, None, None, None]
+    mixed = ((1 - weight) * real + weight * fake).requires_grad_()
+    (gradient,) = torch.autograd.grad(twin.D(mixed).sum(), mixed, create_graph=True)
+    penalty = ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    optimizer = torch.optim.Adam(twin.D.parameters(), 0.01, (0.0, 0.9))
+    (twin.D(fake).mean() - twin.D(real).mean() + 10 * penalty).backward()
+    optimizer.step()
+    for mine, expected in zip(gan.D.parameters(), twin.D.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_clipped_weights_stay_within() -> None:
+    config = configure("wgan-gp", gradient_penalty=0.0, weight_clip=0.01, filters=4, batch_size=4, optimizer="rmsprop")
+    gan = build(config, (8, 8, 1), 0, CPU)
+    step(gan, config, torch.rand(4, 1, 8, 8), None, EXACT)
+    assert max(p.abs().max().item() for p in gan.D.parameters()) == pytest.approx(0.01)
+    assert isinstance(gan.optimizer_d, torch.optim.RMSprop)
+
+
+def test_dropout_draws_from_the_runs_own_noise() -> None:
+    def scores(seed: int) -> torch.Tensor:
+        torch.manual_seed(seed)  # the global state, which must have no say
+        gan = build(configure("dcgan", dropout=0.5, filters=4), (8, 8, 1), 0, CPU)
+        out: torch.Tensor = gan.D(torch.ones(64, 1, 8, 8))
+        return out
+
+    assert torch.equal(scores(1), scores(2)) and scores(1).std() > 0
+    halved = Dropout(0.5, torch.Generator().manual_seed(0))(torch.ones(10_000))
+    assert halved.unique().tolist() == [0, 2] and halved.mean().item() == pytest.approx(1, abs=0.03)
+
+
+def test_what_d_is_told() -> None:
+    def told(**settings: float) -> list[torch.Tensor]:
+        config = configure("dcgan", filters=4, **settings)
+        return [torch.as_tensor(t) for t in _targets(build(config, (8, 8, 1), 0, CPU), config, 10_000, CPU)]
+
+    assert [t.item() for t in told()] == [1, 0]
+    ones, zeros = told(label_smoothing=0.1)
+    assert ones.unique().tolist() == pytest.approx([0.9]) and zeros.unique().tolist() == [0]  # one-sided
+    ones, zeros = told(label_noise=0.2)
+    assert 0.8 < ones.min() < 0.81 and ones.max() > 0.99 and zeros.min() < 0.01 and 0.19 < zeros.max() < 0.2
+    ones, zeros = told(label_flips=0.05)
+    assert ones.mean().item() == pytest.approx(0.95, abs=0.01) and zeros.mean().item() == pytest.approx(0.05, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"loss": "wasserstein"}, "needs a bounded critic"),
+        ({"r1": 1.0}, "--d-norm none"),
+        ({"loss": "hinge", "label_noise": 0.1}, "--label-noise has no meaning for --loss hinge"),
+        ({"dropout": 1.0}, "--dropout must be at least 0 and at most"),
+        ({"critic_steps": 0}, "--critic-steps must be at least 1, not 0"),
+        ({"hidden": (0,)}, "--hidden"),
+    ],
+)
+def test_settings_that_make_no_sense_together(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        configure("dcgan", **settings)
 
 
 @pytest.mark.parametrize("r1", [0.0, 2.0])

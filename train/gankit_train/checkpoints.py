@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from gankit.errors import GankitError, ModelError, UsageError
 from gankit.files import written_whole
 from gankit.labels import Labels
 from gankit_train.config import Config
-from gankit_train.networks import Generator
+from gankit_train.networks import make_generator
 from gankit_train.step import GAN
 
 _SCHEMA = 1
@@ -110,10 +111,10 @@ def restore(gan: GAN, document: dict[str, Any]) -> None:
     gan.steps = document["steps"]
 
 
-def generator(header: Header, document: dict[str, Any], ema: bool = True) -> Generator:
+def generator(header: Header, document: dict[str, Any], ema: bool = True) -> nn.Module:
     """The generator of a checkpoint, ready to run on the CPU: the averaged one, or the raw one."""
     k = len(header.labels.names) if header.labels else 0
-    network = Generator(*header.shape, header.config.z_dim, k, header.config.filters)
+    network = make_generator(header.config, header.shape, k)
     network.load_state_dict(document["G_ema" if ema else "G"])
     return network.requires_grad_(False).eval()
 

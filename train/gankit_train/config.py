@@ -5,8 +5,9 @@ Nothing here needs torch, so that `gan-train --help` answers at once.
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,16 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
     return int(match[2] or match[1]), int(match[1])
 
 
+def parse_widths(text: str | tuple[int, ...]) -> tuple[int, ...]:
+    """`"256,512"` → (256, 512)."""
+    if isinstance(text, tuple):
+        return text
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"widths are whole numbers joined by commas, such as 256,512, not {text!r}") from None
+
+
 def setting(default: T, help: str, parser: Any = None, free: bool = False) -> T:  # noqa: A002  # typer's word
     """A field of Config: what `--help` says of it, how its text is read, and whether a resumed run may change it."""
     metadata = {"help": help, "parser": parser, "free": free}
@@ -57,12 +68,29 @@ class Config:
     batch_size: int = setting(64, "Images in a step.")
     z_dim: int = setting(100, "Length of the latent vector.")
     filters: int = setting(64, "Channels next to the image; each layer further in has twice as many, up to 8 times.")
-    d_norm: str = setting("batch", "Normalisation in the discriminator: batch or none.")
+    network: str = setting("conv", "conv, or mlp for fully connected layers.")
+    hidden: tuple[int, ...] = setting(
+        (256, 512, 1024),
+        "Widths of the generator's layers in an mlp, 256,512,1024; the critic has them reversed.",
+        parse_widths,
+    )
+    g_norm: str = setting("batch", "Normalisation in the generator: batch or none.")
+    d_norm: str = setting("batch", "Normalisation in the discriminator: batch, spectral or none.")
+    dropout: float = setting(0.0, "Share of the discriminator's activations that a step leaves out.")
+    loss: str = setting("non-saturating", "non-saturating, minimax, wasserstein, hinge or relativistic.")
+    critic_steps: int = setting(1, "Steps of the discriminator for each of the generator.")
+    gradient_penalty: float = setting(0.0, "Weight λ of WGAN-GP's penalty (Gulrajani et al. 2017); 0 for none.")
+    weight_clip: float = setting(0.0, "Clip the critic's weights to this (Arjovsky et al. 2017: 0.01); 0 for not.")
     r1: float = setting(0.0, "Weight γ of the R1 penalty on real images (Mescheder et al. 2018); 0 for none.")
+    r2: float = setting(0.0, "The same on fake images.")
+    label_smoothing: float = setting(0.0, "D is told 1 minus this of real images (Salimans et al. 2016).")
+    label_noise: float = setting(0.0, "What D is told is moved inwards by U(0, this).")
+    label_flips: float = setting(0.0, "Share of the images of which D is told the opposite.")
+    optimizer: str = setting("adam", "adam or rmsprop.")
     lr_g: float = setting(2e-4, "Learning rate of the generator.")
     lr_d: float = setting(2e-4, "Learning rate of the discriminator.")
     beta1: float = setting(0.5, "Adam's decay of the first moment.")
-    beta2: float = setting(0.999, "Adam's decay of the second moment.")
+    beta2: float = setting(0.999, "Adam's decay of the second moment; RMSprop's only one.")
     ema: float = setting(0.999, "Decay a step of the averaged generator, which is what is sampled and exported.")
     seed: int = setting(0, "Rules everything that is random.")
     precision: str = setting("auto", "float32, bf16, or auto: bf16 where the hardware computes in it.", free=True)
@@ -76,9 +104,14 @@ class Config:
         """Refuses values that cannot be, each by the name of its flag."""
         if self.variant not in VARIANTS:
             raise UsageError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
-        for name, low in _MINIMUM.items():
-            if getattr(self, name) is not None and not getattr(self, name) >= low:  # so that NaN is refused as well
-                raise UsageError(f"{flag(name)} must be at least {low}, not {getattr(self, name)}")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:  # so that NaN is refused as well
+                raise UsageError(
+                    f"{flag(name)} must be at least {low}"
+                    + (f" and at most {high}" if high < math.inf else "")
+                    + f", not {value}"
+                )
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise UsageError(
@@ -86,8 +119,19 @@ class Config:
                 )
         if self.attribute and not self.conditional:
             raise UsageError(f"{self.variant} takes no labels, so --attribute has no meaning for it; use cgan")
-        if not (0 <= self.ema < 1 and 0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise UsageError("--ema, --beta1 and --beta2 are decays from 0 up to, but not, 1")
+        if not self.hidden or min(self.hidden) < 1:
+            raise UsageError(f"--hidden needs one width or more, each at least 1, not {list(self.hidden)}")
+        if self.loss == "wasserstein" and not self.gradient_penalty and not self.weight_clip:
+            raise UsageError(
+                "--loss wasserstein needs a bounded critic: add --gradient-penalty 10, or --weight-clip 0.01"
+            )
+        if self.d_norm == "batch" and (self.gradient_penalty or self.r1 or self.r2):
+            raise UsageError(
+                "the penalties are taken image by image, but batch normalisation mixes the images: add --d-norm none"
+            )
+        for name in ("label_smoothing", "label_noise", "label_flips"):
+            if getattr(self, name) and self.loss not in ("non-saturating", "minimax"):
+                raise UsageError(f"{flag(name)} has no meaning for --loss {self.loss}, which gives D no targets")
 
     @property
     def conditional(self) -> bool:
@@ -106,31 +150,37 @@ class Config:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
+    # Goodfellow et al. 2014, with the batch normalisation in G and dropout in D that keep it from collapsing.
+    "vanilla": {"network": "mlp", "d_norm": "none", "dropout": 0.3},
     # Radford et al. 2015: batch normalisation in both networks, Adam at 2e-4 with β1 0.5.
     "dcgan": {},
+    # Gulrajani et al. 2017, with the two rates of Heusel et al. 2017, which need fewer steps of the critic.
+    "wgan-gp": {"loss": "wasserstein", "gradient_penalty": 10.0, "critic_steps": 3, "d_norm": "none",
+                "lr_g": 1e-4, "lr_d": 3e-4, "beta1": 0.0, "beta2": 0.9},
     # Mirza & Osindero 2014: the label joins z and, as constant maps, the image. R1 in place of batch normalisation
     # keeps D steady, so it bears five times DCGAN's rates. Tried on the avatars: γ 1 and rates below 1e-3 left noise
     # after 150,000 images at 32×32; rates of 2e-3 were cleaner there but swung wildly at 64×64, 3e-3 did at 32×32.
-    "cgan": {
-        "d_norm": "none",
-        "r1": 0.1,
-        "filters": 32,
-        "z_dim": 32,
-        "lr_g": 1e-3,
-        "lr_d": 1e-3,
-        "beta1": 0.0,
-        "beta2": 0.99,
-    },
-}
+    "cgan": {"d_norm": "none", "r1": 0.1, "filters": 32, "z_dim": 32,
+             "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.99},
+}  # fmt: skip
 """The settings in which a variant differs from the defaults above."""
 
-_MINIMUM = {
-    "images": 1, "epochs": 0.001, "batch_size": 2, "z_dim": 1, "filters": 1, "r1": 0, "lr_g": 0, "lr_d": 0, "seed": 0,
-    "log_every": 1, "sample_every": 1, "checkpoint_every": 1, "keep": 1,
-}  # fmt: skip
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(["images", "log_every", "sample_every", "checkpoint_every", "keep"], (1, math.inf)),
+    **dict.fromkeys(["z_dim", "filters", "critic_steps"], (1, math.inf)),
+    **dict.fromkeys(["lr_g", "lr_d", "r1", "r2", "gradient_penalty", "weight_clip", "seed"], (0, math.inf)),
+    **dict.fromkeys(["label_smoothing", "label_noise", "label_flips"], (0, 0.5)),
+    **dict.fromkeys(["ema", "beta1", "beta2", "dropout"], (0, 0.99999)),
+    "epochs": (0.001, math.inf),
+    "batch_size": (2, math.inf),
+}
 _CHOICES = {
     "channels": (None, 1, 3),
-    "d_norm": ("batch", "none"),
+    "network": ("conv", "mlp"),
+    "g_norm": ("batch", "none"),
+    "d_norm": ("batch", "spectral", "none"),
+    "loss": ("non-saturating", "minimax", "wasserstein", "hinge", "relativistic"),
+    "optimizer": ("adam", "rmsprop"),
     "precision": ("auto", "float32", "bf16"),
     "device": ("auto", "cuda", "cpu"),
 }
@@ -143,7 +193,7 @@ def configure(variant: str, **overrides: Any) -> Config:
     0.1
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    return replace(Config(variant), **{**VARIANTS.get(variant, {}), **given})
+    return Config(variant, **{**VARIANTS.get(variant, {}), **given})
 
 
 def refuse_changes(run: Path, before: Config, now: Config) -> None:

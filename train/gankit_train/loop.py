@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -104,23 +105,24 @@ def train(
     # The loop. Nothing in it waits for the device but the log ticks.
     _begin(run, config, header.images)
     ticks = {name: header.images // every for name, every in _intervals(config).items()}
-    sums: dict[str, torch.Tensor] = {}
+    sums: dict[str, tuple[torch.Tensor | float, int]] = {}
     note, since, clock = "", header.images, time.perf_counter()
     last = False
     with _signals() as stopped_by:
         while not last:
             real, label = batches.after(header.images)
             figures = step(gan, config, real, label, autocast)
-            sums = {name: sums.get(name, 0) + value for name, value in figures.items()}
+            for name, value in figures.items():
+                total, steps = sums.get(name, (0.0, 0))
+                sums[name] = total + value, steps + 1
             header = replace(header, images=header.images + len(real))
             due = {name for name, every in _intervals(config).items() if header.images // every > ticks[name]}
             ticks = {name: header.images // every for name, every in _intervals(config).items()}
             last = header.images >= config.images or bool(stopped_by)
 
             if due or last:  # whatever is due, so that no checkpoint is made of networks that have diverged
-                steps = (header.images - since) / config.batch_size
                 row: dict[str, float] = {"images": header.images}
-                row |= {name: round(float(value) / steps, 6) for name, value in sums.items()}
+                row |= {name: round(float(total) / steps, 6) for name, (total, steps) in sums.items()}
                 row["images_per_s"] = round((header.images - since) / (time.perf_counter() - clock), 2)
                 if not all(map(np.isfinite, row.values())) or not _finite(gan):
                     kept = checkpoints.find(run)
@@ -131,7 +133,7 @@ def train(
                 with (run / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 sums, since, clock = {}, header.images, time.perf_counter()
-                note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row['loss_g']:.2f}"
+                note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row.get('loss_g', math.nan):.2f}"
             if "checkpoint" in due or last:
                 checkpoints.save(run, header, gan)
             if "sample" in due or last:

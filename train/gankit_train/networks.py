@@ -13,6 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from gankit.errors import UsageError
+from gankit_train.config import Config
+
+Shape = tuple[int, int, int]
+"""Height, width and channels of an image."""
 
 _SMALLEST = 3
 """Edge of the innermost feature map, in pixels, that no further halving may go below."""
@@ -41,23 +45,23 @@ def _widths(filters: int, layers: int) -> list[int]:
 
 
 class Generator(nn.Module):
-    """z [n, z_dim] and label [n, k] → images [n, channels, height, width] in (-1, 1)."""
+    """z [n, z_dim] and label [n, k] → images [n, channels, height, width] in (-1, 1), by transposed convolutions."""
 
-    def __init__(self, height: int, width: int, channels: int, z_dim: int, k: int, filters: int) -> None:
+    def __init__(self, shape: Shape, z_dim: int, k: int, filters: int, norm: str) -> None:
         super().__init__()
-        maps = sizes(height, width)[::-1]
-        widths = [*_widths(filters, len(maps) - 1)[::-1], channels]
+        maps = sizes(*shape[:2])[::-1]
+        widths = [*_widths(filters, len(maps) - 1)[::-1], shape[2]]
+        bias = norm == "none"  # a normalisation has one of its own
         self.innermost = (*maps[0], widths[0])
-        self.first = nn.Linear(z_dim + k, math.prod(self.innermost), bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(widths[0])
+        self.first = nn.Linear(z_dim + k, math.prod(self.innermost), bias=bias)
+        self.norm = _norm(norm, nn.BatchNorm2d, widths[0])
         layers: list[nn.Module] = []
         for (here, there), ((h, w), (height, width)) in zip(pairwise(widths), pairwise(maps), strict=True):
             odd = (height - 2 * h, width - 2 * w)  # what halving an odd edge has cut off
             last = (height, width) == maps[-1]
-            layers += [nn.ConvTranspose2d(here, there, 4, 2, 1, odd, bias=last)]
-            layers += [nn.Tanh()] if last else [nn.BatchNorm2d(there), nn.ReLU()]
+            layers += [nn.ConvTranspose2d(here, there, 4, 2, 1, odd, bias=bias or last)]
+            layers += [nn.Tanh()] if last else [_norm(norm, nn.BatchNorm2d, there), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.apply(_initialise)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """z [n, z_dim], label [n, k] or None → [n, channels, height, width]."""
@@ -68,21 +72,56 @@ class Generator(nn.Module):
         return out
 
 
+class DenseGenerator(nn.Module):
+    """The same by fully connected layers, as in the GAN paper of Goodfellow et al. (2014)."""
+
+    def __init__(self, shape: Shape, z_dim: int, k: int, hidden: tuple[int, ...], norm: str) -> None:
+        super().__init__()
+        height, width, channels = shape
+        layers: list[nn.Module] = []
+        for here, there in pairwise((z_dim + k, *hidden)):
+            layers += [
+                nn.Linear(here, there, bias=norm == "none"),
+                _norm(norm, nn.BatchNorm1d, there),
+                nn.LeakyReLU(0.2),
+            ]
+        layers += [nn.Linear(hidden[-1], math.prod(shape)), nn.Tanh(), nn.Unflatten(1, (channels, height, width))]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """z [n, z_dim], label [n, k] or None → [n, channels, height, width]."""
+        out: Tensor = self.body(z if label is None else torch.cat([z, label], 1))
+        return out
+
+
+class Dropout(nn.Module):
+    """Sets a share of the activations to zero while training; from a generator of its own and not from global state."""
+
+    def __init__(self, share: float, noise: torch.Generator | None) -> None:
+        super().__init__()
+        self.share, self.noise = share, noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; what is kept grows so that the mean stays."""
+        if not self.training:
+            return x
+        return x * torch.empty_like(x).bernoulli_(1 - self.share, generator=self.noise) / (1 - self.share)
+
+
 class Discriminator(nn.Module):
     """Images [n, channels, height, width] and label [n, k] → scores [n], unbounded; higher means more real."""
 
-    def __init__(self, height: int, width: int, channels: int, k: int, filters: int, norm: str) -> None:
+    def __init__(self, shape: Shape, k: int, filters: int, norm: str, dropout: nn.Module) -> None:
         super().__init__()
-        maps = sizes(height, width)
-        widths = _widths(filters, len(maps) - 1)
-        layers: list[nn.Module] = [nn.Conv2d(channels + k, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        maps = sizes(*shape[:2])
+        widths = [shape[2] + k, *_widths(filters, len(maps) - 1)]
+        layers: list[nn.Module] = []
         for here, there in pairwise(widths):
-            layers += [nn.Conv2d(here, there, 4, 2, 1, bias=norm == "none")]
-            layers += [nn.BatchNorm2d(there)] if norm == "batch" else []
-            layers += [nn.LeakyReLU(0.2)]
-        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * math.prod(maps[-1]), 1))
-        # Without normalisation the small weights of DCGAN would let the signal die out from layer to layer.
-        self.apply(_initialise if norm == "batch" else _initialise_by_fan_in)
+            normed = norm if here != widths[0] or norm == "spectral" else "none"  # not at the image: DCGAN, section 3
+            layers += [_spectral(nn.Conv2d(here, there, 4, 2, 1, bias=normed != "batch"), norm)]
+            layers += [_norm(normed, nn.BatchNorm2d, there), nn.LeakyReLU(0.2), dropout]
+        layers += [nn.Flatten(), _spectral(nn.Linear(widths[-1] * math.prod(maps[-1]), 1), norm)]
+        self.body = nn.Sequential(*_without_identities(layers))
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """images [n, channels, height, width], label [n, k] or None → scores [n], float32."""
@@ -91,6 +130,59 @@ class Discriminator(nn.Module):
             images = torch.cat([images, maps], 1).contiguous(memory_format=torch.channels_last)
         scores: Tensor = self.body(images)
         return scores.flatten().float()
+
+
+class DenseDiscriminator(nn.Module):
+    """The same by fully connected layers; the label joins the pixels."""
+
+    def __init__(self, shape: Shape, k: int, hidden: tuple[int, ...], norm: str, dropout: nn.Module) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        widths = (math.prod(shape) + k, *hidden[::-1])
+        for here, there in pairwise(widths):
+            normed = norm if here != widths[0] or norm == "spectral" else "none"
+            layers += [_spectral(nn.Linear(here, there, bias=normed != "batch"), norm)]
+            layers += [_norm(normed, nn.BatchNorm1d, there), nn.LeakyReLU(0.2), dropout]
+        self.body = nn.Sequential(*_without_identities(layers), _spectral(nn.Linear(widths[-1], 1), norm))
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
+        """images [n, channels, height, width], label [n, k] or None → scores [n], float32."""
+        pixels = images.flatten(1)
+        scores: Tensor = self.body(pixels if label is None else torch.cat([pixels, label], 1))
+        return scores.flatten().float()
+
+
+def make_generator(config: Config, shape: Shape, k: int) -> nn.Module:
+    """The generator that the settings ask for, with fresh weights."""
+    if config.network == "mlp":
+        network: nn.Module = DenseGenerator(shape, config.z_dim, k, config.hidden, config.g_norm)
+        return network.apply(_initialise_by_fan_in)
+    return Generator(shape, config.z_dim, k, config.filters, config.g_norm).apply(_initialise)
+
+
+def make_discriminator(config: Config, shape: Shape, k: int, noise: torch.Generator | None = None) -> nn.Module:
+    """The discriminator, or critic, that the settings ask for, with fresh weights; its dropout draws from `noise`."""
+    dropout = Dropout(config.dropout, noise) if config.dropout else nn.Identity()
+    if config.network == "mlp":
+        network: nn.Module = DenseDiscriminator(shape, k, config.hidden, config.d_norm, dropout)
+    else:
+        network = Discriminator(shape, k, config.filters, config.d_norm, dropout)
+    # Without normalisation the small weights of DCGAN would let the signal die out from layer to layer.
+    small = config.network == "conv" and config.d_norm == "batch"
+    return network.apply(_initialise if small else _initialise_by_fan_in)
+
+
+def _norm(norm: str, kind: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], channels: int) -> nn.Module:
+    return kind(channels) if norm == "batch" else nn.Identity()
+
+
+def _spectral(layer: nn.Module, norm: str) -> nn.Module:
+    """With its largest singular value held at 1 (Miyato et al., "Spectral Normalization for GANs", 2018)."""
+    return nn.utils.parametrizations.spectral_norm(layer) if norm == "spectral" else layer
+
+
+def _without_identities(layers: list[nn.Module]) -> list[nn.Module]:
+    return [layer for layer in layers if not isinstance(layer, nn.Identity)]
 
 
 def _initialise(module: nn.Module) -> None:
@@ -106,8 +198,10 @@ def _initialise(module: nn.Module) -> None:
 def _initialise_by_fan_in(module: nn.Module) -> None:
     """Weights that keep the variance through LeakyReLU (He et al. 2015)."""
     if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, 0.2)
-        nn.init.zeros_(module.bias) if module.bias is not None else None
+        if not nn.utils.parametrize.is_parametrized(module):  # spectral normalisation sets the scale itself
+            nn.init.kaiming_normal_(module.weight, 0.2)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def parameters(module: nn.Module) -> int:

@@ -6,20 +6,20 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.nn.functional import softplus
+from torch import Tensor, nn
 
 from gankit_train.config import Config
-from gankit_train.networks import Discriminator, Generator
+from gankit_train.losses import LOSSES, Targets, between, gradient_norm_squared, gradient_penalty
+from gankit_train.networks import Shape, make_discriminator, make_generator
 
 
 @dataclass
 class GAN:
     """All that a step changes."""
 
-    G: Generator
-    G_ema: Generator
-    D: Discriminator
+    G: nn.Module
+    G_ema: nn.Module
+    D: nn.Module
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
     noise: torch.Generator
@@ -27,27 +27,32 @@ class GAN:
     steps: int = 0
 
 
-def build(config: Config, shape: tuple[int, int, int], k: int, device: torch.device) -> GAN:
+def build(config: Config, shape: Shape, k: int, device: torch.device) -> GAN:
     """Fresh networks for images of (height, width, channels) and k labels; the seed rules their weights."""
     k = k if config.conditional else 0
+    noise = torch.Generator(device).manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        G = Generator(*shape, config.z_dim, k, config.filters)
-        D = Discriminator(*shape, k, config.filters, config.d_norm)
+        G, D = make_generator(config, shape, k), make_discriminator(config, shape, k, noise)
     G, D = G.to(device, memory_format=torch.channels_last), D.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    betas = (config.beta1, config.beta2)
     return GAN(
         G,
         deepcopy(G).requires_grad_(False).eval(),
         D,
-        torch.optim.Adam(G.parameters(), config.lr_g, betas, fused=True),
-        torch.optim.Adam(D.parameters(), config.lr_d, betas, fused=True),
-        torch.Generator(device).manual_seed(config.seed),
+        _optimizer(config, G, config.lr_g),
+        _optimizer(config, D, config.lr_d),
+        noise,
     )
 
 
+def _optimizer(config: Config, network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    if config.optimizer == "rmsprop":
+        return torch.optim.RMSprop(network.parameters(), rate, alpha=config.beta2)
+    return torch.optim.Adam(network.parameters(), rate, (config.beta1, config.beta2), fused=True)
+
+
 def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast: torch.autocast) -> dict[str, Tensor]:
-    """Updates D, then G, then G's average, once each; returns figures as tensors on the device, not yet waited for.
+    """Updates D, and G and its average too on every `critic_steps`-th call.
 
     Args:
         gan: changed in place.
@@ -56,38 +61,63 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
         label: [n, k] of the real images; the fakes are asked for the same.
         autocast: the context that forward passes run in.
 
-    The loss is the non-saturating one of Goodfellow et al. (2014): D minimises softplus(-D(x)) + softplus(D(G(z))),
-    G minimises softplus(-D(G(z))).
+    Returns:
+        Figures as tensors on the device, not yet waited for.
     """
-    G, D = gan.G, gan.D
+    G, D, loss = gan.G, gan.D, LOSSES[config.loss]
+    gan.steps += 1
+    for_g = gan.steps % config.critic_steps == 0
     z = torch.randn(len(real), config.z_dim, generator=gan.noise, device=real.device)
-    with autocast:
+    with torch.set_grad_enabled(for_g), autocast:
         fake = G(z, label)
 
+    # The critic
+    shown = fake.detach().float()
     real.requires_grad_(config.r1 > 0)
+    shown.requires_grad_(config.r2 > 0)
     with autocast:
-        on_real, on_fake = D(real, label), D(fake.detach(), label)
-    loss_D = softplus(-on_real).mean() + softplus(on_fake).mean()
-    figures = {"loss_d": loss_D, "score_real": on_real.mean(), "score_fake": on_fake.mean()}
-    if config.r1 > 0:
-        figures["r1"] = gradient_norm_squared(on_real, real).mean()
-        loss_D = loss_D + config.r1 / 2 * figures["r1"]
-    _update(gan.optimizer_d, loss_D)
+        on_real, on_fake = D(real, label), D(shown, label)
+    cost = loss.critic(on_real, on_fake, _targets(gan, config, len(real), real.device))
+    figures = {"loss_d": cost, "score_real": on_real.mean(), "score_fake": on_fake.mean()}
+    for name, gamma, scores, images in (("r1", config.r1, on_real, real), ("r2", config.r2, on_fake, shown)):
+        if gamma > 0:
+            figures[name] = gradient_norm_squared(scores, images).mean()
+            cost = cost + gamma / 2 * figures[name]
+    if config.gradient_penalty > 0:
+        weight = torch.rand(len(real), generator=gan.noise, device=real.device)
+        mixed = between(real.detach(), shown.detach(), weight).requires_grad_()
+        with autocast:
+            scores = D(mixed, label)
+        figures["gradient_penalty"] = gradient_penalty(scores, mixed)
+        cost = cost + config.gradient_penalty * figures["gradient_penalty"]
+    _update(gan.optimizer_d, cost)
+    if config.weight_clip > 0:
+        with torch.no_grad():
+            for parameter in D.parameters():
+                parameter.clamp_(-config.weight_clip, config.weight_clip)
 
-    D.requires_grad_(False)  # G's gradient passes through D; the gradients of D's own weights would be thrown away
-    with autocast:
-        loss_G = softplus(-D(fake, label)).mean()
-    _update(gan.optimizer_g, loss_G)
-    D.requires_grad_(True)
+    # The generator
+    if for_g:
+        D.requires_grad_(False)  # G's gradient passes through D; those of D's own weights would be thrown away
+        with autocast:
+            on_fake = D(fake, label)
+            on_real = D(real.detach(), label) if loss.is_relative else on_real.detach()
+        figures["loss_g"] = loss.generator(on_real, on_fake)
+        _update(gan.optimizer_g, figures["loss_g"])
+        D.requires_grad_(True)
+        _average(gan, config)
+    return {name: value.detach() for name, value in figures.items()}
 
-    _average(gan, config.ema)
-    return {name: value.detach() for name, value in {**figures, "loss_g": loss_G}.items()}
 
-
-def gradient_norm_squared(scores: Tensor, images: Tensor) -> Tensor:
-    """|∇ D(x)|² of each image, [n]: R1 is γ/2 times its mean (Mescheder et al., "Which training methods", 2018)."""
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3))
+def _targets(gan: GAN, config: Config, n: int, device: torch.device) -> Targets:
+    """What D is told to say: 1 and 0, moved by smoothing and noise, and for a share of the images exchanged."""
+    if not (config.label_smoothing or config.label_noise or config.label_flips):
+        return 1.0, 0.0
+    u = torch.rand(4, n, generator=gan.noise, device=device)
+    # One-sided smoothing (Salimans et al. 2016) lowers the ones only; noise moves both ends inwards.
+    ones, zeros = 1 - config.label_smoothing - config.label_noise * u[0], config.label_noise * u[1]
+    flip_ones, flip_zeros = u[2] < config.label_flips, u[3] < config.label_flips
+    return torch.where(flip_ones, zeros, ones), torch.where(flip_zeros, ones, zeros)
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -97,10 +127,10 @@ def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 @torch.no_grad()
-def _average(gan: GAN, decay: float) -> None:
+def _average(gan: GAN, config: Config) -> None:
     """Moves the average towards G. It warms up, so that the first noisy weights are soon forgotten."""
-    gan.steps += 1
-    weight = 1 - min(decay, (1 + gan.steps) / (10 + gan.steps))
+    updates = gan.steps // config.critic_steps
+    weight = 1 - min(config.ema, (1 + updates) / (10 + updates))
     averaged, current = gan.G_ema.state_dict(), gan.G.state_dict()
     for name, value in averaged.items():
         if value.is_floating_point():
