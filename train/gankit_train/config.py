@@ -150,13 +150,16 @@ class Config:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    # Goodfellow et al. 2014, with the batch normalisation in G and dropout in D that keep it from collapsing.
-    "vanilla": {"network": "mlp", "d_norm": "none", "dropout": 0.3},
+    # Goodfellow et al. 2014, with batch normalisation in G and R1 on D. On MNIST after 300,000 images this left less
+    # speckle than γ 1 at rates of 5e-4 with a z of 100, and that less than dropout 0.3 at 2e-4 after 475,000.
+    "vanilla": {"network": "mlp", "d_norm": "none", "r1": 5.0, "z_dim": 32,
+                "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.99},
     # Radford et al. 2015: batch normalisation in both networks, Adam at 2e-4 with β1 0.5.
     "dcgan": {},
-    # Gulrajani et al. 2017, with the two rates of Heusel et al. 2017, which need fewer steps of the critic.
+    # Gulrajani et al. 2017, with two rates as in Heusel et al. 2017, which need fewer steps of the critic. On MNIST the
+    # published 1e-4 and 3e-4 were still blurred after 75,000 images; these give clean digits from 150,000 on.
     "wgan-gp": {"loss": "wasserstein", "gradient_penalty": 10.0, "critic_steps": 3, "d_norm": "none",
-                "lr_g": 1e-4, "lr_d": 3e-4, "beta1": 0.0, "beta2": 0.9},
+                "lr_g": 5e-4, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.9},
     # Mirza & Osindero 2014: the label joins z and, as constant maps, the image. R1 in place of batch normalisation
     # keeps D steady, so it bears five times DCGAN's rates. Tried on the avatars: γ 1 and rates below 1e-3 left noise
     # after 150,000 images at 32×32; rates of 2e-3 were cleaner there but swung wildly at 64×64, 3e-3 did at 32×32.
