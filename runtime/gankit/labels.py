@@ -89,9 +89,11 @@ class Labels:
         asked: dict[int, bool] = {}
         whole = request is None or request in self.names  # a name may have a comma in it
         for part in filter(None, [request]) if whole else (request or "").split(","):
-            text, negated = part.strip(), re.match(r"\s*not[-_ ]", part, re.IGNORECASE)
-            named = not negated or _plain(text) in map(_plain, self.names)
-            column = self.find(text if named or not negated else part[negated.end() :].strip())
+            text, opposite = part.strip(), re.match(r"\s*not[-_ ](.*)", part, re.IGNORECASE)
+            if opposite and _plain(text) not in map(_plain, self.names):
+                column, named = self.find(opposite[1].strip()), False
+            else:
+                column, named = self.find(text), True
             if asked.setdefault(column, named) != named:
                 raise LabelError(f"{request!r} asks for {self.names[column]} and for its opposite")
         for group in self.exclusive:
