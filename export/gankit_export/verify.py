@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from gankit.card import Card
-from gankit.errors import GankitError
+from gankit.errors import GankitError, one_line
 from gankit.latents import latents
 from gankit_export.formats import Run
 
@@ -71,7 +71,7 @@ def verify(run: Run, network: nn.Module, card: Card) -> dict[str, Any]:
         try:
             made = run(case.z, case.label)
         except Exception as error:  # whatever the runtime raises, the file does not do what it should
-            raise GankitError(f"{case.what}: the exported file fails: {' '.join(str(error).split())[:200]}") from error
+            raise GankitError(f"{case.what}: the exported file fails: {one_line(error)}") from error
         if made.dtype != np.uint8 or made.shape != (len(case.z), *shape):
             raise GankitError(
                 f"{case.what}: the exported file makes {made.dtype} {list(made.shape)} "

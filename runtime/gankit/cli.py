@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gankit.console import Debug, run, seeds
+from gankit.console import Debug, run, whole_numbers
 from gankit.errors import UsageError
 
 _SHEET = 256  # images on a contact sheet beside a folder of PNGs: more could not be looked at
@@ -68,7 +68,7 @@ def generate(
     if interpolate is not None:
         output = output or folder / f"walk-{'-'.join(interpolate.split(','))}.gif"
         check_suffix(output)
-        images = generator.interpolate(seeds(interpolate), frames, loop, label)
+        images = generator.interpolate(whole_numbers(interpolate, "seeds", "0,7,42"), frames, loop, label)
         labels = None
     elif compare is not None:
         names = (

@@ -35,9 +35,9 @@ def run(program: str, command: Callable[..., Any]) -> NoReturn:
     sys.exit(0)
 
 
-def seeds(text: str) -> list[int]:
-    """`"0,7,42"` → [0, 7, 42]."""
+def whole_numbers(text: str, what: str, example: str) -> list[int]:
+    """`"0,7,42"` → [0, 7, 42]; `what` they are and an `example` are for the error."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"seeds are whole numbers joined by commas, such as 0,7,42, not {text!r}") from None
+        raise UsageError(f"{what} are whole numbers joined by commas, such as {example}, not {text!r}") from None

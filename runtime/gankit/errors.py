@@ -39,6 +39,11 @@ class MissingExtraError(GankitError, ImportError):
     """A part of gankit was used whose optional dependencies are not installed."""
 
 
+def one_line(error: BaseException) -> str:
+    """The message of somebody else's exception, without line breaks and cut to what fits into one of ours."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def missing_extra(what: str, *extras: str) -> MissingExtraError:
     """The error for a part of gankit that needs one of these extras."""
     commands = " or ".join(f"pip install 'gankit[{extra}]'" for extra in extras)

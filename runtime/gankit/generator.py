@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gankit.card import KEY, Card
-from gankit.errors import GankitError, LabelError, ModelError, UsageError
+from gankit.errors import GankitError, LabelError, ModelError, UsageError, one_line
 from gankit.labels import LabelRequest, Labels, one_for_each
 from gankit.latents import latents, slerp
 from gankit.session import Device, Opened, open_session
@@ -83,9 +83,7 @@ class Generator:
             try:
                 batch = self._session.run(None, {name: value[at : at + _BATCH] for name, value in feeds.items()})[0]
             except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
-                raise GankitError(
-                    f"{self.card.name} failed on {self.device}: {' '.join(str(error).split())[:200]}"
-                ) from error
+                raise GankitError(f"{self.card.name} failed on {self.device}: {one_line(error)}") from error
             if self.card.output == "float":  # the same scaling and rounding that an exported graph does itself
                 batch = np.clip(127.5 * batch.transpose(0, 2, 3, 1) + 128, 0, 255).astype(np.uint8)
             images[at : at + _BATCH] = batch
@@ -162,9 +160,10 @@ class Generator:
         at = np.linspace(0, len(stops) - 1, frames, endpoint=not loop)
         leg = np.minimum(at.astype(int), len(stops) - 2)
         z = np.concatenate([slerp(stops[i], stops[i + 1], at[leg == i] - i) for i in range(len(stops) - 1)])
-        if self._vectors(label, seeds[0], 0, 1) is None:
+        vectors = [v for seed in [*seeds, seeds[0]] if (v := self._vectors(label, seed, 0, 1)) is not None]
+        if not vectors:
             return self(z)
-        labels = np.concatenate([self._vectors(label, seed, 0, 1) for seed in [*seeds, seeds[0]]])
+        labels = np.concatenate(vectors)
         weight = (at - leg)[:, None]
         return self(z, (1 - weight) * labels[leg] + weight * labels[leg + 1])
 

@@ -87,8 +87,9 @@ class Labels:
     def _parse(self, request: str | None) -> dict[int, bool]:
         """What a request fixes: column → has it or not."""
         asked: dict[int, bool] = {}
-        whole = request is None or request in self.names  # a name may have a comma in it
-        for part in filter(None, [request]) if whole else (request or "").split(","):
+        # A name may have a comma in it.
+        parts = [] if request is None else [request] if request in self.names else request.split(",")
+        for part in parts:
             text, opposite = part.strip(), re.match(r"\s*not[-_ ](.*)", part, re.IGNORECASE)
             if opposite and _plain(text) not in map(_plain, self.names):
                 column, named = self.find(opposite[1].strip()), False

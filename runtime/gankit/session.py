@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gankit.errors import DeviceError, ModelError, ModelNotFoundError, UsageError, missing_extra
+from gankit.errors import DeviceError, ModelError, ModelNotFoundError, UsageError, missing_extra, one_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -62,7 +62,9 @@ def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
         session = _session(onnxruntime, source, [_CPU])
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
         name = model if not isinstance(model, bytes) else f"these {len(model)} bytes"
-        raise ModelError(f"{name} cannot be opened as ONNX, it is cut off or something else: {_line(error)}") from error
+        raise ModelError(
+            f"{name} cannot be opened as ONNX, it is cut off or something else: {one_line(error)}"
+        ) from error
     if device == "cuda":  # told only now that the file is known to be good
         raise DeviceError(f"{reason}; {_CUDA_HELP}")
     return Opened(session, "cpu", reason)
@@ -95,7 +97,7 @@ def _cuda_session(ort: Any, source: bytes) -> Any:
     try:
         session = _session(ort, source, [_CUDA], {"session.disable_cpu_ep_fallback": "1"})
     except Exception as error:
-        raise DeviceError(f"ONNX Runtime says {_line(error)}") from error
+        raise DeviceError(f"ONNX Runtime says {one_line(error)}") from error
     if session.get_providers()[0] != _CUDA[0]:
         raise DeviceError("ONNX Runtime could not start it")
     return session
@@ -107,7 +109,3 @@ def _session(ort: Any, source: bytes, providers: list[Any], config: dict[str, st
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)
     return ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from gankit.errors import UsageError
+from gankit_train.config import configure
 from gankit_train.losses import LOSSES, between, cross_entropy, gradient_norm_squared, gradient_penalty
 
 REAL = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)
@@ -49,6 +51,13 @@ def test_cross_entropy_with_any_target(target: float) -> None:
     expected = mean([-target * math.log(sigmoid(s)) - (1 - target) * math.log(1 - sigmoid(s)) for s in FAKE.tolist()])
     assert cross_entropy(FAKE, target).item() == pytest.approx(expected, rel=1e-12)
     assert cross_entropy(FAKE, torch.full((3,), target)).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_settings_offer_the_losses_that_there_are() -> None:
+    for name in LOSSES:
+        configure("wgan-gp", loss=name)
+    with pytest.raises(UsageError, match=f"--loss is one of {', '.join(LOSSES)}, not"):
+        configure("wgan-gp", loss="other")
 
 
 def test_sure_scores_neither_overflow_nor_vanish() -> None:

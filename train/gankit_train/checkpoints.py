@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gankit.errors import GankitError, ModelError, UsageError
+from gankit.errors import GankitError, ModelError, UsageError, one_line
 from gankit.files import written_whole
 from gankit.labels import Labels
 from gankit_train.config import Config
@@ -96,7 +96,7 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
     except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"{path} is cut off or no checkpoint of gan-train: {_line(error)}") from error
+        raise ModelError(f"{path} is cut off or no checkpoint of gan-train: {one_line(error)}") from error
     return header, document
 
 
@@ -140,7 +140,3 @@ def newest(run: Path) -> Path:
 
 def _folder(run: Path) -> Path:
     return run / "checkpoints"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gankit.console import whole_numbers
 from gankit.errors import UsageError
 
 T = TypeVar("T")
@@ -36,12 +37,7 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
 
 def parse_widths(text: str | tuple[int, ...]) -> tuple[int, ...]:
     """`"256,512"` → (256, 512)."""
-    if isinstance(text, tuple):
-        return text
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"widths are whole numbers joined by commas, such as 256,512, not {text!r}") from None
+    return text if isinstance(text, tuple) else tuple(whole_numbers(text, "widths", "256,512"))
 
 
 def setting(default: T, help: str, parser: Any = None, free: bool = False) -> T:  # noqa: A002  # typer's word

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gankit.errors import GankitError, UsageError
 from gankit.files import written_whole
 from gankit.images import grid, save_png
+from gankit.labels import Labels
 from gankit.latents import latents
 from gankit_train import checkpoints
 from gankit_train.batches import Batches
@@ -82,11 +83,11 @@ def train(
     # New, or where it stopped
     gan = build(config, shape, data.vectors.shape[1], device)
     if (found := _last_good(run, report)) is not None:
-        before, document = found
-        refuse_changes(run, before.config, config)
-        _refuse_other_data(run, before, header)
+        saved, document = found
+        refuse_changes(run, saved.config, config)
+        _refuse_other_data(run, saved, header)
         checkpoints.restore(gan, document)
-        header = replace(header, images=before.images)
+        header = replace(header, images=saved.images)
         del document
         if header.images >= config.images:
             report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
@@ -104,7 +105,7 @@ def train(
 
     # The loop. Nothing in it waits for the device but the log ticks.
     _begin(run, config, header.images)
-    ticks = {name: header.images // every for name, every in _intervals(config).items()}
+    intervals = {"log": config.log_every, "sample": config.sample_every, "checkpoint": config.checkpoint_every}
     sums: dict[str, tuple[torch.Tensor | float, int]] = {}
     note, since, clock = "", header.images, time.perf_counter()
     last = False
@@ -115,9 +116,8 @@ def train(
             for name, value in figures.items():
                 total, steps = sums.get(name, (0.0, 0))
                 sums[name] = total + value, steps + 1
-            header = replace(header, images=header.images + len(real))
-            due = {name for name, every in _intervals(config).items() if header.images // every > ticks[name]}
-            ticks = {name: header.images // every for name, every in _intervals(config).items()}
+            before, header = header.images, replace(header, images=header.images + len(real))
+            due = {name for name, every in intervals.items() if header.images // every > before // every}
             last = header.images >= config.images or bool(stopped_by)
 
             if due or last:  # whatever is due, so that no checkpoint is made of networks that have diverged
@@ -239,10 +239,6 @@ def _images_of(row: str) -> float:
         return float("inf")  # cut off by a crash
 
 
-def _intervals(config: Config) -> dict[str, int]:
-    return {"log": config.log_every, "sample": config.sample_every, "checkpoint": config.checkpoint_every}
-
-
 @contextmanager
 def _signals() -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM fill the list instead of ending the process; a second Ctrl-C interrupts at once."""
@@ -272,5 +268,5 @@ def _shape_name(shape: tuple[int, int, int]) -> str:
     return f"{shape[1]}x{shape[0]}x{shape[2]}"
 
 
-def _label_note(labels: Any) -> str:
+def _label_note(labels: Labels | None) -> str:
     return f", labels {', '.join(labels.names[:12])}{' …' if len(labels.names) > 12 else ''}" if labels else ""

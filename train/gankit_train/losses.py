@@ -21,8 +21,6 @@ class Loss:
     """Cost of the critic, from its scores on real and on fake images; only cross entropies read the targets."""
     generator: Callable[[Tensor, Tensor], Tensor]
     """Cost of the generator, from the critic's scores on real and on fake images."""
-    has_targets: bool = False
-    """Whether smoothed, noisy or flipped targets have a meaning."""
     is_relative: bool = False
     """Whether the generator's cost reads the scores on real images."""
 
@@ -41,13 +39,11 @@ LOSSES = {
     "non-saturating": Loss(
         lambda real, fake, targets: cross_entropy(real, targets[0]) + cross_entropy(fake, targets[1]),
         lambda real, fake: softplus(-fake).mean(),
-        has_targets=True,
     ),
     # The same paper's game as it stands first: G minimises log(1 - D(G(z))), whose gradient vanishes where D is sure.
     "minimax": Loss(
         lambda real, fake, targets: cross_entropy(real, targets[0]) + cross_entropy(fake, targets[1]),
         lambda real, fake: -softplus(fake).mean(),
-        has_targets=True,
     ),
     # Arjovsky et al., "Wasserstein GAN" (2017); needs the gradient penalty or the clipping of weights.
     "wasserstein": Loss(

@@ -7,6 +7,8 @@ Mirza & Osindero, "Conditional Generative Adversarial Nets" (2014): appended to 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -115,13 +117,11 @@ class Discriminator(nn.Module):
         super().__init__()
         maps = sizes(*shape[:2])
         widths = [shape[2] + k, *_widths(filters, len(maps) - 1)]
-        layers: list[nn.Module] = []
-        for here, there in pairwise(widths):
-            normed = norm if here != widths[0] or norm == "spectral" else "none"  # not at the image: DCGAN, section 3
-            layers += [_spectral(nn.Conv2d(here, there, 4, 2, 1, bias=normed != "batch"), norm)]
-            layers += [_norm(normed, nn.BatchNorm2d, there), nn.LeakyReLU(0.2), dropout]
-        layers += [nn.Flatten(), _spectral(nn.Linear(widths[-1] * math.prod(maps[-1]), 1), norm)]
-        self.body = nn.Sequential(*_without_identities(layers))
+        convolution = partial(nn.Conv2d, kernel_size=4, stride=2, padding=1)
+        layers = _critic_layers(widths, norm, dropout, convolution, nn.BatchNorm2d)
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), _spectral(nn.Linear(widths[-1] * math.prod(maps[-1]), 1), norm)
+        )
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """images [n, channels, height, width], label [n, k] or None → scores [n], float32."""
@@ -137,13 +137,9 @@ class DenseDiscriminator(nn.Module):
 
     def __init__(self, shape: Shape, k: int, hidden: tuple[int, ...], norm: str, dropout: nn.Module) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        widths = (math.prod(shape) + k, *hidden[::-1])
-        for here, there in pairwise(widths):
-            normed = norm if here != widths[0] or norm == "spectral" else "none"
-            layers += [_spectral(nn.Linear(here, there, bias=normed != "batch"), norm)]
-            layers += [_norm(normed, nn.BatchNorm1d, there), nn.LeakyReLU(0.2), dropout]
-        self.body = nn.Sequential(*_without_identities(layers), _spectral(nn.Linear(widths[-1], 1), norm))
+        widths = [math.prod(shape) + k, *hidden[::-1]]
+        layers = _critic_layers(widths, norm, dropout, nn.Linear, nn.BatchNorm1d)
+        self.body = nn.Sequential(*layers, _spectral(nn.Linear(widths[-1], 1), norm))
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """images [n, channels, height, width], label [n, k] or None → scores [n], float32."""
@@ -181,7 +177,19 @@ def _spectral(layer: nn.Module, norm: str) -> nn.Module:
     return nn.utils.parametrizations.spectral_norm(layer) if norm == "spectral" else layer
 
 
-def _without_identities(layers: list[nn.Module]) -> list[nn.Module]:
+def _critic_layers(
+    widths: list[int],
+    norm: str,
+    dropout: nn.Module,
+    weights: Callable[..., nn.Module],
+    batch_norm: type[nn.BatchNorm1d] | type[nn.BatchNorm2d],
+) -> list[nn.Module]:
+    """Weights, normalisation, LeakyReLU and dropout from each width to the next, without those that do nothing."""
+    layers: list[nn.Module] = []
+    for i, (here, there) in enumerate(pairwise(widths)):
+        normed = "none" if i == 0 and norm == "batch" else norm  # not at the image: DCGAN, section 3
+        layers += [_spectral(weights(here, there, bias=normed != "batch"), norm)]
+        layers += [_norm(normed, batch_norm, there), nn.LeakyReLU(0.2), dropout]
     return [layer for layer in layers if not isinstance(layer, nn.Identity)]
 
 

@@ -79,7 +79,7 @@ def open_dataset(
     source = open_source(data) if isinstance(data, str) else data
     columns = _columns(source, attributes)
     height, width = size or source.size
-    channels = channels or _channels(source)
+    channels = channels or source.channels or _channels(source)
     key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():

@@ -32,8 +32,6 @@ _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", "
 _ATTRIBUTE_FILE, _PARTITION_FILE = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
 _IDX_IMAGES = "train-images-idx3-ubyte"
 _IDX_LABELS = "train-labels-idx1-ubyte"
-
-
 _DAMAGED = (OSError, EOFError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
 """What reading raises where a file or a member of a zip is cut off or not what its name says."""
 
@@ -56,6 +54,8 @@ class Source:
     kind: Literal["classes", "attributes"]
     size: tuple[int, int] = (64, 64)
     """Height and width to make of the images where nothing else was asked for."""
+    channels: int | None = None
+    """1 or 3 where that is known without a look at the images."""
     slow: bool = True
     """Whether reading is worth worker processes."""
 
@@ -103,7 +103,7 @@ def _drawn(name: str) -> Source:
     drawer = import_module(f"gankit_train.data.{name}")
     key = hashlib.sha256(Path(str(drawer.__file__)).read_bytes()).hexdigest()  # another drawing is another set
     names = [f"{name} {i}" for i in range(drawer.COUNT)]
-    return Source(name, key, names, drawer.draw, drawer.LABELS, drawer.labels(), drawer.KIND)
+    return Source(name, key, names, drawer.draw, drawer.LABELS, drawer.labels(), drawer.KIND, channels=3)
 
 
 def _idx(root: Path, key: str, by_name: dict[str, str]) -> Source:
@@ -144,6 +144,7 @@ def _array_source(name: str, key: str, images: NDArray[np.uint8], classes: NDArr
         np.eye(k, dtype=np.uint8)[classes],
         "classes",
         images.shape[1:3],
+        channels=1,
         slow=False,
     )
 
