@@ -73,21 +73,26 @@ def export(
         checkpoint_sha256=checkpoints.sha256(checkpoint),
     )
     folder = folder or run
-    return [write(FORMATS[each], network, card, folder / f"{name}{FORMATS[each].suffix}") for each in formats]
+    value_range = header.config.value_range
+    return [
+        write(FORMATS[each], network, card, folder / f"{name}{FORMATS[each].suffix}", value_range) for each in formats
+    ]
 
 
-def write(form: Format, network: nn.Module, card: Card, path: Path) -> Exported:
+def write(
+    form: Format, network: nn.Module, card: Card, path: Path, value_range: tuple[float, float] = (-1.0, 1.0)
+) -> Exported:
     """Builds one file, proves it, and only then lets it have its name. Errors as for `export`."""
     if any(find_spec(package) is None for package in form.needs):
         raise missing_extra(f"exporting to {form.name}", "export,cpu", "export,gpu")
     versions = {name: version(name) for name in ("torch", *form.needs) if name != "onnxruntime"}
     card = replace(card, opset=form.opset, versions={"gankit": gankit.__version__, **versions})
-    graph = ImageGraph(network)
+    graph = ImageGraph(network, value_range)
     with written_whole(path, durable=True) as temporary:
         artefact = form.build(graph, card)
         form.save(artefact, card, temporary)
         try:
-            card = replace(card, verification=verify(form.open(temporary)[1], network, card))
+            card = replace(card, verification=verify(form.open(temporary)[1], network, card, value_range))
         except GankitError as error:
             raise GankitError(f"{path} was not written: {error}") from error
         form.save(artefact, card, temporary)

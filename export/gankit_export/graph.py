@@ -14,16 +14,24 @@ from gankit_train.networks import Generator
 class ImageGraph(nn.Module):
     """z [n, z_dim] and label [n, k] → uint8 [n, height, width, channels]: the contract of an exported file."""
 
-    def __init__(self, generator: nn.Module) -> None:
+    def __init__(self, generator: nn.Module, value_range: tuple[float, float] = (-1.0, 1.0)) -> None:
         super().__init__()
         self.generator = folded(generator)
+        self.low, self.high = value_range
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """z float32 [n, z_dim], label float32 [n, k] or None → uint8 [n, height, width, channels]."""
-        # Casting truncates, so 128 and not 127.5: it rounds to the nearest without Round, which some runtimes lack.
-        pixels = (self.generator(z, label) * 127.5 + 128).clamp(0, 255)
-        images: Tensor = pixels.to(torch.uint8).permute(0, 2, 3, 1)
+        images: Tensor = pixels(self.generator(z, label), self.low, self.high).to(torch.uint8).permute(0, 2, 3, 1)
         return images
+
+
+def pixels(images: Tensor, low: float, high: float) -> Tensor:
+    """Images in [low, high] → what becomes bytes by truncation.
+
+    Half a step is added, as casting truncates: that rounds to the nearest without Round, which some runtimes lack.
+    """
+    scale = 255 / (high - low)
+    return (images * scale + (0.5 - low * scale)).clamp(0, 255)
 
 
 def folded(generator: nn.Module) -> nn.Module:
@@ -43,7 +51,8 @@ def folded(generator: nn.Module) -> nn.Module:
 
 def _fold(norm: nn.Module, layer: nn.Module, outputs: int, repeats: int = 1) -> None:
     """Puts the scale and shift of a batch normalisation into a layer without bias, whose outputs are axis `outputs`."""
-    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or not isinstance(layer, nn.Linear | nn.ConvTranspose2d):
+    weighted = isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or not weighted:
         return
     assert norm.running_mean is not None and norm.running_var is not None and layer.bias is None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)

@@ -15,6 +15,7 @@ from gankit.card import Card
 from gankit.errors import GankitError, one_line
 from gankit.latents import latents
 from gankit_export.formats import Run
+from gankit_export.graph import pixels
 
 TOLERANCE = 0.02
 """How far, in steps of 1/255, float32 arithmetic in another order may lie from the network before rounding.
@@ -51,13 +52,14 @@ def cases(card: Card) -> Iterator[Case]:
 
 
 @torch.no_grad()
-def verify(run: Run, network: nn.Module, card: Card) -> dict[str, Any]:
+def verify(run: Run, network: nn.Module, card: Card, value_range: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
     """Compares a file with the network on every case; returns what was measured, for the card.
 
     Args:
         run: runs the file.
-        network: the generator as it was trained, in float32 on the CPU; images in [-1, 1].
+        network: the generator as it was trained, in float32 on the CPU.
         card: what the file says of itself.
+        value_range: what the network makes of black and white.
 
     Raises:
         GankitError: a shape or type that is not the contract's, or a byte out of tolerance: names the case, the image,
@@ -67,7 +69,7 @@ def verify(run: Run, network: nn.Module, card: Card) -> dict[str, Any]:
     images, worst, unequal = 0, 0.0, 0
     for case in cases(card):
         label = None if case.label is None else torch.from_numpy(case.label)
-        exact = (127.5 * network(torch.from_numpy(case.z), label) + 128).clamp(0, 255).permute(0, 2, 3, 1).numpy()
+        exact = pixels(network(torch.from_numpy(case.z), label), *value_range).permute(0, 2, 3, 1).numpy()
         try:
             made = run(case.z, case.label)
         except Exception as error:  # whatever the runtime raises, the file does not do what it should

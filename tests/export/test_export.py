@@ -56,10 +56,18 @@ def test_both_files_compute_what_the_network_computes(run: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"variant": "vanilla"}, {"variant": "cgan", "network": "mlp"}, {"g_norm": "none"}]
+    "settings",
+    [
+        {"variant": "vanilla", "g_widths": (16, 32)},
+        {"variant": "cgan", "network": "mlp", "g_widths": (16, 32)},
+        {"g_norm": "none"},
+        {"output": "sigmoid", "g_activation": "silu"},
+        {"upsample": True, "g_widths": (8, 8, 4), "g_strides": (2, 2, 1), "size": (20, 30), "bias": False},
+        {"g_kernels": (5,), "g_activation": "leaky-relu", "size": (32, 32), "g_widths": (8, 4)},
+    ],
 )
 def test_other_networks_are_proved_too(tmp_path: Path, settings: dict[str, Any]) -> None:
-    run = go(tmp_path / "run", images=640, lr_g=0.01, hidden=(16, 32), **settings)[0].run
+    run = go(tmp_path / "run", images=640, lr_g=0.01, **settings)[0].run
     for made in export(run):
         assert made.verification["equal_bytes"] > 0.999
     assert gankit.load(run / "run.onnx", device="cpu").sample(3).std() > 5

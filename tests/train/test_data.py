@@ -1,4 +1,6 @@
 import gzip
+import io
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -8,8 +10,10 @@ import pytest
 from PIL import Image
 
 from gankit.errors import GankitError, UsageError
+from gankit.images import save_npz
 from gankit_train.data import open_dataset
-from gankit_train.data.pack import cache_folder, fit
+from gankit_train.data.pack import fit
+from gankit_train.data.sources import cache_folder
 
 COLOURS = {"red": (200, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 200)}
 
@@ -155,7 +159,8 @@ def test_mnists_own_files(cache: Path, tmp_path: Path, packed: bool) -> None:
         (raw / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
     data = open_dataset(str(tmp_path / "MNIST"))
     assert np.array_equal(data.images[..., 0], images)
-    assert data.vectors.argmax(1).tolist() == [3, 0, 2, 3]
+    assert data.label_names == ("0", "2", "3")  # what no image has is no label
+    assert data.vectors.argmax(1).tolist() == [2, 0, 1, 2]
 
 
 def test_a_damaged_idx_file_is_refused(cache: Path, tmp_path: Path) -> None:
@@ -174,6 +179,128 @@ def test_a_damaged_idx_file_is_refused(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(whole)[:-20])
     with pytest.raises(UsageError, match="damaged"):
         open_dataset(str(tmp_path))
+
+
+GREY = np.arange(5 * 16 * 16, dtype=np.uint8).reshape(5, 16, 16)
+COLOURED = np.random.default_rng(0).integers(0, 256, (5, 16, 12, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        (GREY, GREY[..., None]),
+        (GREY[..., None], GREY[..., None]),
+        (GREY[:, None], GREY[..., None]),
+        (GREY.reshape(5, 256), GREY[..., None]),
+        (COLOURED, COLOURED),
+        (COLOURED.transpose(0, 3, 1, 2), COLOURED),
+        (np.asfortranarray(COLOURED), COLOURED),
+        (
+            COLOURED.transpose(0, 3, 1, 2)[..., :3],
+            COLOURED.transpose(0, 3, 1, 2)[..., :3],
+        ),  # either; channels last wins
+    ],
+)
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".NPZ"])
+def test_arrays_in_every_layout(
+    cache: Path, tmp_path: Path, saved: np.ndarray, expected: np.ndarray, suffix: str
+) -> None:
+    with (tmp_path / f"set{suffix}").open("wb") as file:
+        np.save(file, saved) if suffix == ".npy" else np.savez_compressed(file, saved)
+    data = open_dataset(str(tmp_path / f"set{suffix}"))
+    assert np.array_equal(data.images, expected)
+    assert data.name == "set" and data.labels is None
+
+
+@pytest.mark.parametrize("names", [("arr_0", "arr_1"), ("images", "labels")])
+def test_classes_in_an_npz_may_leave_numbers_out(cache: Path, tmp_path: Path, names: tuple[str, str]) -> None:
+    for labels in (np.array([7, 3, 3, 7, 900]), np.array([[7], [3], [3], [7], [900]], np.uint16)):
+        np.savez(tmp_path / "set.npz", **dict(zip(names, (GREY, labels), strict=True)))
+        data = open_dataset(str(tmp_path / "set.npz"))
+        assert data.label_names == ("3", "7", "900") and data.kind == "classes"
+        assert data.vectors.argmax(1).tolist() == [1, 0, 0, 1, 2]
+        assert data.labels is not None and data.labels.exclusive == ((0, 1, 2),)
+
+
+def test_attributes_in_an_npz_as_gan_gen_writes_them(cache: Path, tmp_path: Path) -> None:
+    vectors = np.array([[1, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0], [1, 0, 1]], np.float32)
+    save_npz(tmp_path / "made.npz", COLOURED, vectors)
+    data = open_dataset(str(tmp_path / "made.npz"))
+    assert data.label_names == ("0", "1", "2") and data.kind == "attributes" and np.array_equal(data.vectors, vectors)
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.npy", b"", "cannot be read as a .npy file"),
+        ("a.npy", b"no array at all", "cannot be read as a .npy file"),
+        ("a.npy", npy(GREY)[:-1], "cannot be read as a .npy file"),
+        ("a.npy", npy(GREY)[:50], "cannot be read as a .npy file"),
+        ("a.npy", npy(np.array([None, "x"])), "cannot be read as a .npy file.*objects"),
+        ("a.npy", npy(GREY[:0]), r"images \[0, 16, 16\].*n over 0"),
+        ("a.npy", npy(GREY[:, :0]), r"images \[5, 0, 16\]"),
+        ("a.npy", npy(np.zeros((5, 0), np.uint8)), r"images \[5, 0\]"),
+        ("a.npy", npy(np.uint8(3)), r"images \[\]"),
+        ("a.npy", npy(np.zeros((5, 257), np.uint8)), r"images \[5, 257\]: give \[n, h, w\]"),
+        ("a.npy", npy(np.zeros((5, 8, 8, 4), np.uint8)), r"images \[5, 8, 8, 4\]"),
+        ("a.npy", npy(np.zeros((1, 5, 8, 8, 3), np.uint8)), r"images \[1, 5, 8, 8, 3\]"),
+        ("a.npy", npy(GREY / 255), r"float64: scale them to 0 … 255 and save .*astype\('uint8'\)"),
+        ("a.npz", b"no zip", "cannot be read as a .npz file"),
+        ("a.npz", npz(images=GREY)[:-30], "cannot be read as a .npz file"),
+        ("a.npz", npz(images=GREY).replace(GREY.tobytes(), bytes(GREY.size)), "cannot be read as a .npz file.*CRC"),
+        ("a.npz", npz(images=np.array([None, "x"])), "cannot be read as a .npz file.*Object"),
+        ("a.npz", npz(x=GREY), r"no images: save them as arr_0 or images; there is x\.npy"),
+        ("a.npz", npz(), "no images.*there is nothing"),
+        (
+            "a.npz",
+            npz(images=GREY, labels=np.arange(4)),
+            r"5 images and labels \[4\] of int64 \(0, 1, 2 …\): give .*\[5\]",
+        ),
+        ("a.npz", npz(images=GREY, labels=np.array([3, 1, -1, 0, 2])), r"\(-1, 0, 1 …\): give whole numbers"),
+        ("a.npz", npz(images=GREY, labels=np.ones(5)), r"float64 \(1\.0 …\): give whole numbers"),
+        ("a.npz", npz(images=GREY, labels=np.array(list("abcde"))), r"\(a, b, c …\): give whole numbers"),
+        ("a.npz", npz(images=GREY, labels=np.array(3)), r"labels \[\] of int64"),
+        (
+            "a.npz",
+            npz(images=GREY, labels=np.full((5, 2), 0.5)),
+            r"\[5, 2\].*\(0\.5 …\): give .*0 and 1 for each attribute",
+        ),
+    ],
+)
+def test_arrays_that_cannot_be_used(cache: Path, tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=words) as caught:
+        open_dataset(str(tmp_path / name))
+    assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["set.npy", "set.npz"])
+def test_an_array_that_changed_is_packed_anew(cache: Path, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for step, array in enumerate((GREY, 255 - GREY)):
+        path.write_bytes(npy(array) if path.suffix == ".npy" else npz(images=array))
+        os.utime(path, (1_000_000, 1_000_000))  # as an archive may set it, whatever the content
+        assert np.array_equal(open_dataset(str(path)).images[..., 0], array), step
+    path.rename(tmp_path / f"moved{path.suffix}")
+    assert np.array_equal(open_dataset(str(tmp_path / f"moved{path.suffix}")).images[..., 0], 255 - GREY)
+
+
+def test_many_images_in_an_array_stay_in_order(cache: Path, tmp_path: Path) -> None:
+    many = np.repeat(np.arange(1000) % 256, 64).astype(np.uint8).reshape(1000, 8, 8)
+    np.save(tmp_path / "set.npy", many)
+    assert np.array_equal(open_dataset(str(tmp_path / "set.npy")).images[..., 0], many)
 
 
 def test_images_of_several_sizes_are_cropped_and_scaled(cache: Path, tmp_path: Path) -> None:
@@ -207,6 +334,43 @@ def test_the_crop_is_the_centre() -> None:
     assert (fit(Image.fromarray(image), 10, 10, 3) == 255).all()
 
 
+def test_a_crop_of_all_there_is() -> None:
+    assert fit(Image.new("L", (29, 40), 9), 28, 28, 1).tolist() == [[[9]] * 28] * 28  # 28 * (29 / 28) is more than 29
+
+
+def stripes(vertical: bool) -> Image.Image:
+    """Red, green and blue in equal parts: 300 wide and 100 high, or turned."""
+    image = Image.new("RGB", (300, 100), COLOURS["green"])
+    image.paste(COLOURS["red"], (0, 0, 100, 100))
+    image.paste(COLOURS["blue"], (200, 0, 300, 100))
+    return image.transpose(Image.Transpose.TRANSPOSE) if vertical else image
+
+
+@pytest.mark.parametrize("vertical", [False, True])
+def test_what_becomes_of_another_shape(cache: Path, tmp_path: Path, vertical: bool) -> None:
+    stripes(vertical).save(tmp_path / "0.png")
+    red, green, blue, black = *COLOURS.values(), (0, 0, 0)
+    for fitting, middle, across in [
+        ("crop", [green, green, green], [green, green, green]),
+        ("pad", [red, green, blue], [black, green, black]),
+        ("stretch", [red, green, blue], [green, green, green]),
+    ]:
+        image = open_dataset(str(tmp_path), (60, 60), fitting=fitting).images[0]
+        image = image.transpose(1, 0, 2) if vertical else image
+        assert image[30, [10, 30, 50]].tolist() == [list(colour) for colour in middle], fitting
+        assert image[[10, 30, 50], 30].tolist() == [list(colour) for colour in across], fitting
+    assert image.shape == (60, 60, 3)
+    padded = open_dataset(str(tmp_path), (60, 60), fitting="pad").images[0].any(2).any(int(not vertical))
+    assert np.flatnonzero(padded).tolist() == list(range(20, 40))  # no more and no less than the picture, centred
+
+
+def test_padding_at_its_limits() -> None:
+    assert fit(Image.new("L", (1000, 1), 255), 16, 16, 1, "pad").sum() == 255 * 16  # never thinner than a pixel
+    assert (fit(Image.new("L", (16, 16), 7), 16, 16, 1, "pad") == 7).all()
+    with pytest.raises(UsageError, match="'fill': take crop, pad, stretch"):
+        open_dataset("digits", fitting="fill")
+
+
 def test_transparent_parts_become_white() -> None:
     assert (fit(Image.new("RGBA", (8, 8), (0, 0, 0, 0)), 8, 8, 3) == 255).all()
 
@@ -233,7 +397,7 @@ def test_what_is_no_data_is_refused(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.zip").write_text("no zip")
     for path, words in [
-        ("none", "no data at.*digits, bricks, avatars"),
+        ("none", "no data at.*digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, or a path"),
         ("empty", "no images"),
         ("text.zip", "neither"),
     ]:

@@ -15,7 +15,9 @@ from PIL import Image
 from gankit.errors import GankitError, UsageError
 from gankit_train import checkpoints
 from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_size
+from gankit_train.data.sources import BUILT_IN
 from gankit_train.loop import Finished, train
+from gankit_train.presets import PRESETS
 from tests.conftest import Command, picture, refused
 
 
@@ -70,7 +72,13 @@ def test_a_run_folder_has_everything(tmp_path: Path) -> None:
     assert Config.from_json(json.loads((run / "config.json").read_text())).filters == 4
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows] == [64, 128, 192, 256]
-    assert all({"loss_d", "loss_g", "score_real", "score_fake", "images_per_s"} <= row.keys() for row in rows)
+    assert all(
+        {"loss_d", "loss_g", "score_real", "score_fake", "accuracy_real", "accuracy_fake", "images_per_s"}
+        | {"gradient_norm_g", "gradient_norm_d", "lr_g", "lr_d"}
+        <= row.keys()
+        for row in rows
+    )
+    assert all(0 <= row["accuracy_real"] <= 1 and row["gradient_norm_d"] > 0 and row["lr_g"] == 2e-4 for row in rows)
     assert sorted(p.name for p in (run / "samples").iterdir()) == ["000000128.png", "000000256.png"]
     assert picture(run / "samples" / "000000256.png").shape == (8 * 30 + 2, 10 * 30 + 2)
     assert [p.name for p in checkpoints.find(run)] == ["000000256.pt"]
@@ -221,6 +229,128 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on(tmp_path: Path) -> None:
     assert go(tmp_path, images=128)[0].images == 128
 
 
+KILLED = """
+import os, signal, sys
+import torch
+from gankit_train.config import configure
+from gankit_train.loop import train
+from tests.train.test_run import SMALL, Silent
+
+save = torch.save
+def torn(document, file):
+    save(document, file)
+    if document["images"] >= int(sys.argv[2]):
+        file.truncate(1000)
+        os.kill(os.getpid(), signal.SIGKILL)
+torch.save = torn
+train(configure("dcgan", **SMALL, images=320, checkpoint_every=64), Silent(), __import__("pathlib").Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("at", [64, 192])
+def test_kill_9_while_a_checkpoint_is_written_loses_only_what_came_after_the_last(tmp_path: Path, at: int) -> None:
+    root = Path(__file__).parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "killed", str(at)], cwd=root, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [int(p.stem) for p in checkpoints.find(tmp_path / "killed")] == [128, 64][: at // 64 - 1]
+    _, lines = go(tmp_path / "killed", images=320, checkpoint_every=64)
+    assert not any("damaged" in line for line in lines)
+    go(tmp_path / "whole", images=320, checkpoint_every=64)
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
+
+
+def test_a_full_disk_is_one_line_and_loses_no_checkpoint(tmp_path: Path) -> None:
+    import resource
+
+    go(tmp_path, images=64)
+    before = weights(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))  # larger files fail while they are written
+    try:
+        with pytest.raises(GankitError, match=r"cannot write .*000000128\.pt"):
+            go(tmp_path, images=128)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert same(weights(tmp_path), before)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000000064.pt"]
+    assert go(tmp_path, images=128)[0].images == 128
+
+
+def test_the_best_checkpoint_stays_and_is_the_nearest_to_the_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distances = iter([0.5, 0.3, 0.4, 0.35, 0.2])
+    monkeypatch.setattr("gankit_train.loop.sliced_wasserstein", lambda real, fake: next(distances))
+
+    def best() -> tuple[int, float]:
+        header = checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0]
+        return header.images, header.distance
+
+    go(tmp_path, images=192, evaluate_every=64, checkpoint_every=32)
+    assert best() == (128, 0.3)
+    assert checkpoints.newest(tmp_path).name == "000000192.pt"  # best.pt is no place to go on from
+    go(tmp_path, images=256, evaluate_every=64, checkpoint_every=32)
+    assert best() == (128, 0.3)  # the resumed run knows what there was
+    go(tmp_path, images=320, evaluate_every=64, checkpoint_every=32)
+    assert best() == (320, 0.2)
+    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["sliced_wasserstein"] for r in rows if "sliced_wasserstein" in r] == [0.5, 0.3, 0.4, 0.35, 0.2]
+
+
+def test_the_distance_is_measured_for_real(tmp_path: Path) -> None:
+    go(tmp_path, "cgan", images=64, evaluate_every=32)
+    rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(0.2 < row["sliced_wasserstein"] < 3 for row in rows)  # fresh networks are far from digits
+
+
+def test_tensorboard_gets_the_metrics_and_the_sheets(tmp_path: Path) -> None:
+    go(tmp_path, images=64, tensorboard=True)
+    go(tmp_path, images=128, tensorboard=True)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [e.step for e in events.Scalars("loss_d")] == [64, 128]
+    assert [e.step for e in events.Images("samples")] == [64, 128]
+
+
+def test_tensorboard_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(GankitError, match=r"--tensorboard needs .*pip install tensorboard"):
+        go(tmp_path, images=64, tensorboard=True)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch.compile's own looking around
+def test_compiled_networks_leave_the_same_kind_of_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+
+    def compile(self: torch.nn.Module) -> None:  # noqa: A001
+        compiled.append(type(self).__name__)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compile)  # the default back end takes a minute
+    go(tmp_path / "a", images=64, compile=True)
+    assert compiled == ["Generator", "Discriminator"]
+    go(tmp_path / "b", images=64)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    go(tmp_path / "c", "cgan", images=64, compile=True)
+    assert compiled[2:] == ["Generator"]  # its D is penalised
+
+
+def test_flips_mirror_half_of_the_images(tmp_path: Path) -> None:
+    from gankit_train.batches import Batches
+    from gankit_train.data import open_dataset
+
+    data, cpu = open_dataset("digits"), torch.device("cpu")
+    plain, _ = Batches(data, configure("dcgan", batch_size=500), cpu).after(500)
+    config = configure("dcgan", batch_size=500, horizontal_flips=True)
+    flipped, _ = Batches(data, config, cpu).after(500)
+    mirrored = (flipped == plain.flip(3)).all((1, 2, 3))
+    assert ((flipped == plain).all((1, 2, 3)) | mirrored).all() and 200 < mirrored.sum() < 300
+    assert torch.equal(Batches(data, config, cpu).after(500)[0], flipped)
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     go(tmp_path, images=256, checkpoint_every=32, keep=3)
     assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [256, 224, 192]
@@ -265,6 +395,11 @@ def test_sizes_are_width_by_height() -> None:
         (["dcgan", "--lr-g", "nan"], 2, ["--lr-g"]),
         (["dcgan", "--precision", "fp8"], 2, ["--precision", "bf16"]),
         (["dcgan", "--out", "file/run"], 1, ["cannot write"]),
+        (["vanilla", "--preset", "mnist-mlp-tahn"], 2, ["'mnist-mlp-tahn'", "mnist-mlp-tanh", "gan-train presets"]),
+        (["dcgan", "--preset", "celeba-wgan-gp"], 2, ["a preset of wgan-gp", "gan-train wgan-gp --preset"]),
+        (["dcgan", "--size", "27", "--g-kernels", "5"], 2, ["27 pixels", "24 and 32 can"]),
+        (["dcgan", "--g-widths", "a,b"], 2, ["'a,b'", "256,512"]),
+        (["dcgan", "--packing", "7"], 2, ["--batch-size 64", "--packing 7"]),
     ],
 )
 def test_wrong_use_is_one_clear_line(
@@ -286,3 +421,39 @@ def test_cuda_is_cuda_or_an_error(command: Command) -> None:
         assert "NVIDIA" in command("gan-train", "dcgan", "--device", "cuda", "--dry-run").stderr
     else:
         refused(command("gan-train", "dcgan", "--device", "cuda"), 1, "--device cuda cannot be had")
+
+
+def test_presets_are_listed_and_overridden(command: Command, tmp_path: Path) -> None:
+    listed = command("gan-train", "presets").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == list(PRESETS) and all(len(line) > 50 for line in listed)
+    line = ["gan-train", "vanilla", "--preset", "mnist-mlp-tanh", "--data", "digits", "--lr-d", "0.001"]
+    shown = command(*line, "--dry-run").stderr
+    assert "lr_d=0.001" in shown and "dropout=0.3" in shown and "preset=mnist-mlp-tanh" in shown
+    assert "run       runs/mnist-mlp-tanh-digits-28" in shown
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_takes_a_step(name: str, tmp_path: Path) -> None:
+    preset = PRESETS[name]
+    for i in range(8):
+        path = tmp_path / "pictures" / ("blond_hair", "other")[i % 2] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (70, 64), (30 * i, 20, 90)).save(path)
+    overrides: dict[str, Any] = {
+        "data": str(tmp_path / "pictures"),
+        "batch_size": 4,
+        "precision": "float32",
+        "images": 4,
+    }
+    config = configure(preset.variant, preset=name, **overrides)
+    report = Silent()
+    train(config, report, tmp_path / "run", dry_run=True)
+    assert "dry run" in report.lines[-1]
+    assert config.epochs is None and config.images == 4  # what is asked for wins over the preset's length
+    for setting, value in preset.settings.items():
+        assert setting in {*overrides, "epochs"} or getattr(config, setting) == value
+
+
+def test_help_names_every_set(command: Command) -> None:
+    shown = " ".join(command("gan-train", "--help").stdout.split()).replace("- ", "-")
+    assert all(name in shown for name in BUILT_IN)

@@ -7,42 +7,120 @@ from torch import nn
 from gankit.errors import UsageError
 from gankit_train.config import VARIANTS, configure
 from gankit_train.devices import pick_precision
-from gankit_train.networks import Discriminator, Dropout, Generator, sizes
+from gankit_train.networks import Dropout, plan
+from gankit_train.noise import Noise
+from gankit_train.ranks import Ranks
 from gankit_train.step import _targets, build, step
 
 CPU = torch.device("cpu")
 EXACT = pick_precision("float32", CPU)
 
 
+def noise(seed: int = 0) -> Noise:
+    return Noise(torch.Generator().manual_seed(seed), Ranks())
+
+
 @pytest.mark.parametrize(
     ("size", "layers", "innermost"),
     [((64, 64), 4, (4, 4)), ((28, 28), 3, (3, 3)), ((109, 89), 4, (6, 5)), ((64, 48), 4, (4, 3)), ((7, 16), 1, (3, 8))],
 )
-def test_the_depth_follows_any_size(size: tuple[int, int], layers: int, innermost: tuple[int, int]) -> None:
-    assert len(sizes(*size)) - 1 == layers and sizes(*size)[-1] == innermost
-    G, D = Generator((*size, 3), 10, 2, 4, "batch"), Discriminator((*size, 3), 2, 4, "none", nn.Identity())
-    label = torch.eye(2)
-    images = G(torch.randn(2, 10), label)
+@pytest.mark.parametrize("upsample", [False, True])
+def test_the_depth_follows_any_size(
+    size: tuple[int, int], layers: int, innermost: tuple[int, int], upsample: bool
+) -> None:
+    config = configure("cgan", filters=4, upsample=upsample, z_dim=10)
+    planned = plan(config, "g", (*size, 3), 2)
+    assert len(planned) == layers and planned[0].before == innermost and planned[-1].after == size
+    gan, label = build(config, (*size, 3), 2, CPU), torch.eye(2)
+    images = gan.G(torch.randn(2, 10), label)
     assert images.shape == (2, 3, *size) and images.abs().max() <= 1
-    assert D(images, label).shape == (2,)
+    assert gan.D(images, label).shape == (2,)
+
+
+def shapes(network: nn.Module, kind: type[nn.Module]) -> list[tuple[int, ...]]:
+    return [tuple(m.weight.shape) for m in network.modules() if isinstance(m, kind)]  # type: ignore[arg-type]
 
 
 def test_the_64_pixel_networks_are_those_of_the_dcgan_paper() -> None:
-    G, D = Generator((64, 64, 3), 100, 0, 64, "batch"), Discriminator((64, 64, 3), 0, 64, "batch", nn.Identity())
-    kernels = [tuple(m.weight.shape) for m in G.modules() if isinstance(m, nn.ConvTranspose2d)]
-    assert kernels == [(512, 256, 4, 4), (256, 128, 4, 4), (128, 64, 4, 4), (64, 3, 4, 4)]
-    kernels = [tuple(m.weight.shape) for m in D.modules() if isinstance(m, nn.Conv2d)]
-    assert kernels == [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4)]
+    gan = build(configure("dcgan"), (64, 64, 3), 0, CPU)
+    assert shapes(gan.G, nn.ConvTranspose2d) == [(512, 256, 4, 4), (256, 128, 4, 4), (128, 64, 4, 4), (64, 3, 4, 4)]
+    assert shapes(gan.D, nn.Conv2d) == [(64, 3, 4, 4), (128, 64, 4, 4), (256, 128, 4, 4), (512, 256, 4, 4)]
 
 
-def test_a_size_that_is_too_small_says_what_would_do() -> None:
-    with pytest.raises(UsageError, match="5x64 are too small: both edges must be at least 6"):
-        sizes(64, 5)
+def test_lists_make_the_network_of_a_book() -> None:
+    # 28×28 from Dense 7·7·64, two layers that enlarge and two that do not, and a critic of four layers.
+    gan = build(configure("dcgan", preset="camel-28-rmsprop"), (28, 28, 1), 0, CPU)
+    assert gan.G.first.weight.shape == (7 * 7 * 64, 100)
+    assert shapes(gan.G, nn.Conv2d) == [(128, 64, 5, 5), (64, 128, 5, 5), (64, 64, 5, 5), (1, 64, 5, 5)]
+    assert len([m for m in gan.G.modules() if isinstance(m, nn.Upsample)]) == 2
+    assert [m.stride[0] for m in gan.D.modules() if isinstance(m, nn.Conv2d)] == [2, 2, 2, 1]
+    assert shapes(gan.D, nn.Linear) == [(1, 128 * 4 * 4)]
+    assert isinstance(gan.optimizer_d, torch.optim.RMSprop)
+    assert [gan.optimizer_d.param_groups[0]["lr"], gan.optimizer_g.param_groups[0]["lr"]] == [8e-4, 4e-4]
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "words"),
+    [
+        ({}, (64, 5), "5x64 are too small: both edges must be at least 6"),
+        ({"g_widths": (8, 8, 8)}, (64, 7), r"7 pixels cannot be had with G's kernels 4,4,4 and strides 2,2,2; 8 can"),
+        ({"g_kernels": (5,)}, (28, 27), r"28 pixels .* 24 and 32 can"),
+        ({"g_widths": (8, 8, 8), "g_strides": (2, 2)}, (16, 16), "--g-widths has 3, --g-strides has 2"),
+        ({"g_strides": (1,)}, (16, 16), "give one for each"),
+        ({"d_kernels": (3,), "d_strides": (4,)}, (16, 16), "a kernel of 3 with a stride of 4"),
+        ({"upsample": True, "g_kernels": (4,)}, (16, 16), "odd kernel"),
+    ],
+)
+def test_layers_that_do_not_fit_say_what_would(settings: dict[str, Any], size: tuple[int, int], words: str) -> None:
+    config = configure("dcgan", **settings)
+    with pytest.raises(UsageError, match=words):
+        plan(config, "g", (*size, 1), 0)
+        plan(config, "d", (*size, 1), 0)
+
+
+def test_what_is_said_to_be_possible_is() -> None:
+    config = configure("dcgan", g_kernels=(5,), filters=4)
+    for edge in (24, 32):
+        assert build(config, (edge, edge, 1), 0, CPU).G(torch.randn(2, 100)).shape == (2, 1, edge, edge)
+
+
+@pytest.mark.parametrize("network", ["conv", "mlp"])
+def test_a_sigmoid_makes_images_from_0_to_1(network: str) -> None:
+    config = configure("dcgan", network=network, output="sigmoid", filters=4)
+    images = build(config, (8, 8, 1), 0, CPU).G(torch.randn(50, 100))
+    assert config.value_range == (0, 1) and 0 <= images.min() < 0.5 < images.max() <= 1
+
+
+def test_initialisations() -> None:
+    def deviation(init: str, **settings: Any) -> float:
+        gan = build(configure("dcgan", init=init, d_norm="none", **settings), (32, 32, 3), 0, CPU)
+        return float(gan.D.body[2].weight.detach().std())  # 64 → 128 channels, 4×4
+
+    assert deviation("normal") == pytest.approx(0.02, rel=0.02)
+    assert deviation("normal", init_std=1.0) == pytest.approx(1, rel=0.02)
+    fan_in, fan_out = 64 * 16, 128 * 16
+    assert deviation("he") == pytest.approx((2 / (1 + 0.2**2) / fan_in) ** 0.5, rel=0.02)
+    assert deviation("xavier") == pytest.approx((2 / (fan_in + fan_out)) ** 0.5, rel=0.02)
+    assert deviation("torch") == pytest.approx((1 / (3 * fan_in)) ** 0.5, rel=0.02)
+
+
+def test_packed_images_are_judged_together() -> None:
+    config = configure("cgan", packing=2, filters=4, batch_size=6)
+    gan = build(config, (8, 8, 3), 2, CPU)
+    images, label = torch.rand(6, 3, 8, 8), torch.eye(2)[[0, 1, 0, 1, 1, 0]]
+    scores = gan.D(images, label)
+    assert scores.shape == (3,)
+    images[5] = 0  # the last image is judged with the one before it, and with no other
+    assert torch.equal(gan.D(images, label) == scores, torch.tensor([True, True, False]))
+    assert gan.D.body[0].weight.shape[1] == 2 * (3 + 2)
+    assert {"loss_d", "loss_g", "r1"} <= step(gan, config, images, label, EXACT).keys()
+    with pytest.raises(UsageError, match="--batch-size 64 is no multiple of --packing 3"):
+        configure("dcgan", packing=3)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_makes_images_of_any_shape(variant: str) -> None:
-    config = configure(variant, filters=4, hidden=(8, 16))
+    config = configure(variant, filters=4, **({"g_widths": (8, 16)} if variant == "vanilla" else {}))
     gan = build(config, (20, 12, 3), 2, CPU)
     label = torch.eye(2)[[0, 1, 0]] if config.conditional else None
     images = gan.G(torch.randn(3, config.z_dim), label)
@@ -52,7 +130,7 @@ def test_every_variant_makes_images_of_any_shape(variant: str) -> None:
 
 
 def test_an_mlp_is_as_wide_as_it_was_told() -> None:
-    gan = build(configure("vanilla", hidden=(32, 64), z_dim=10), (28, 28, 1), 0, CPU)
+    gan = build(configure("vanilla", g_widths=(32, 64), z_dim=10), (28, 28, 1), 0, CPU)
     for network, widths in ((gan.G, [(10, 32), (32, 64), (64, 784)]), (gan.D, [(784, 64), (64, 32), (32, 1)])):
         found = [(m.in_features, m.out_features) for m in network.modules() if isinstance(m, nn.Linear)]
         assert found == widths
@@ -92,9 +170,9 @@ def test_wgan_gp_is_its_formula() -> None:
     real = torch.rand(6, 1, 8, 8) * 2 - 1
     step(gan, config, real.clone(), None, EXACT)
 
-    noise = torch.Generator().manual_seed(0)
-    fake = twin.G(torch.randn(6, 5, generator=noise)).detach()
-    weight = torch.rand(6, generator=noise)[:, None, None, None]
+    random = torch.Generator().manual_seed(0)
+    fake = twin.G(torch.randn(6, 5, generator=random)).detach()
+    weight = torch.rand(6, generator=random)[:, None, None, None]
     mixed = ((1 - weight) * real + weight * fake).requires_grad_()
     (gradient,) = torch.autograd.grad(twin.D(mixed).sum(), mixed, create_graph=True)
     penalty = ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
@@ -121,14 +199,14 @@ def test_dropout_draws_from_the_runs_own_noise() -> None:
         return out
 
     assert torch.equal(scores(1), scores(2)) and scores(1).std() > 0
-    halved = Dropout(0.5, torch.Generator().manual_seed(0))(torch.ones(10_000))
+    halved = Dropout(0.5, noise())(torch.ones(10_000))
     assert halved.unique().tolist() == [0, 2] and halved.mean().item() == pytest.approx(1, abs=0.03)
 
 
 def test_what_d_is_told() -> None:
     def told(**settings: float) -> list[torch.Tensor]:
         config = configure("dcgan", filters=4, **settings)
-        return [torch.as_tensor(t) for t in _targets(build(config, (8, 8, 1), 0, CPU), config, 10_000, CPU)]
+        return [torch.as_tensor(t) for t in _targets(noise(), config, 10_000)]
 
     assert [t.item() for t in told()] == [1, 0]
     ones, zeros = told(label_smoothing=0.1)
@@ -147,7 +225,10 @@ def test_what_d_is_told() -> None:
         ({"loss": "hinge", "label_noise": 0.1}, "--label-noise has no meaning for --loss hinge"),
         ({"dropout": 1.0}, "--dropout must be at least 0 and at most"),
         ({"critic_steps": 0}, "--critic-steps must be at least 1, not 0"),
-        ({"hidden": (0,)}, "--hidden"),
+        ({"g_widths": (0,)}, r"--g-widths needs numbers of at least 1, not \[0\]"),
+        ({"network": "mlp", "g_kernels": (4,)}, "--g-kernels has no meaning for --network mlp"),
+        ({"augment": ("color", "flip")}, "--augment is one of color, translation, cutout, not 'flip'"),
+        ({"fit": "zoom"}, "--fit is one of crop, pad, stretch, not 'zoom'"),
     ],
 )
 def test_settings_that_make_no_sense_together(settings: dict[str, Any], words: str) -> None:

@@ -8,25 +8,35 @@ from numpy.typing import NDArray
 
 from gankit_train.config import Config
 from gankit_train.data import Dataset
+from gankit_train.ranks import Ranks
 
 
 class Batches:
     """The packed data on the training device, in an order that follows from the seed and a count of images."""
 
-    def __init__(self, data: Dataset, config: Config, device: torch.device) -> None:
+    def __init__(self, data: Dataset, config: Config, device: torch.device, ranks: Ranks = Ranks()) -> None:  # noqa: B008
         self.images = torch.from_numpy(data.images)
         if device.type == "cuda" and data.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
             self.images = self.images.to(device)
         self.vectors = torch.from_numpy(data.vectors.astype(np.float32)) if config.conditional else None
-        self.config, self.device = config, device
+        self.config, self.device, self.rows = config, device, ranks.rows(config.batch_size)
         self.epoch, self.order = -1, np.zeros(0, np.int64)
 
     def after(self, start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """The images after the first `start` of the run: [n, c, h, w] in [-1, 1], channels last; labels [n, k]."""
-        chosen = torch.from_numpy(self._indices(start))
+        """This process' part of the batch after the first `start` images of the run.
+
+        Returns:
+            Images [n, c, h, w] in the settings' value range, channels last, and labels [n, k] or None.
+        """
+        chosen = torch.from_numpy(self._indices(start)[self.rows])
         # Out of a memory map only the rows asked for are read; on a GPU the gather happens there.
         images = self.images[chosen.to(self.images.device)].to(self.device, non_blocking=True)
-        real = images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        low, high = self.config.value_range
+        real = images.permute(0, 3, 1, 2).float().div_(255 / (high - low)).add_(low)
+        if self.config.horizontal_flips:
+            mirrored = np.random.Generator(np.random.Philox(key=[self.config.seed, start], counter=1 << 64))
+            chosen_ones = torch.from_numpy(mirrored.random(self.config.batch_size)[self.rows] < 0.5).to(self.device)
+            real = torch.where(chosen_ones[:, None, None, None], real.flip(3), real)
         return real, None if self.vectors is None else self.vectors[chosen].to(self.device, non_blocking=True)
 
     def _indices(self, start: int) -> NDArray[np.int64]:

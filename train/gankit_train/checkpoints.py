@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from gankit_train.config import Config
 from gankit_train.networks import make_generator
 from gankit_train.step import GAN
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Header:
     """Of the data: see `gankit_train.data.Dataset`."""
     images: int
     """Real images that the discriminator has seen. The place in the data follows from it."""
+    distance: float = math.inf
+    """Of the best samples so far to the data: see `gankit_train.measures`."""
 
 
-def save(run: Path, header: Header, gan: GAN) -> Path:
-    """Writes `checkpoints/IMAGES.pt` in the run folder; older ones beyond `keep` are removed afterwards."""
-    path = _folder(run) / f"{header.images:09d}.pt"
+def save(run: Path, header: Header, gan: GAN, name: str | None = None) -> Path:
+    """Writes `checkpoints/IMAGES.pt`, or `NAME.pt`, in the run folder; then those beyond `keep` are removed."""
+    path = _folder(run) / f"{name or format(header.images, '09d')}.pt"
     document = {
         "schema": _SCHEMA,
         "config": header.config.to_json(),
@@ -48,14 +51,18 @@ def save(run: Path, header: Header, gan: GAN) -> Path:
         "data": header.data,
         "fingerprint": header.fingerprint,
         "images": header.images,
+        "distance": header.distance,
         "steps": gan.steps,
-        "noise": gan.noise.get_state(),
-        "noise_device": gan.noise.device.type,
+        "noise": gan.noise.generator.get_state(),
+        "noise_device": gan.noise.generator.device.type,
         "versions": {"torch": str(torch.__version__)},
         **{name: getattr(gan, name).state_dict() for name in _STATEFUL},
     }
-    with written_whole(path, durable=True) as temporary:
-        torch.save(document, temporary)
+    with written_whole(path, durable=True) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(document, file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            raise OSError(f"it cannot be written whole, the disk may be full ({one_line(error)})") from error
     for old in find(run)[header.config.keep :]:
         old.unlink()
     return path
@@ -78,8 +85,8 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
     try:
         # weights_only: a checkpoint from somebody else must not run code.
         document = torch.load(path, map_location="cpu", weights_only=True)
-        if document["schema"] > _SCHEMA:
-            raise ModelError(f"{path} has schema {document['schema']}, newer than {_SCHEMA}: upgrade gankit")
+        if document["schema"] != _SCHEMA:
+            raise ModelError(f"{path} has schema {document['schema']}, not {_SCHEMA}: use the gankit that wrote it")
         labels = document["labels"]
         header = Header(
             Config.from_json(document["config"]),
@@ -88,6 +95,7 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
             document["data"],
             document["fingerprint"],
             document["images"],
+            document["distance"],
         )
     except FileNotFoundError:
         raise UsageError(f"there is no checkpoint at {path}") from None
@@ -104,10 +112,10 @@ def restore(gan: GAN, document: dict[str, Any]) -> None:
     """Puts a checkpoint's state into freshly built networks."""
     for name in _STATEFUL:
         getattr(gan, name).load_state_dict(document[name])
-    if document["noise_device"] == gan.noise.device.type:
-        gan.noise.set_state(document["noise"])
+    if document["noise_device"] == gan.noise.generator.device.type:
+        gan.noise.generator.set_state(document["noise"])
     else:  # the generators of CPU and CUDA have nothing in common: another sequence, but always the same one
-        gan.noise.manual_seed(document["config"]["seed"] + document["images"])
+        gan.noise.generator.manual_seed(document["config"]["seed"] + document["images"])
     gan.steps = document["steps"]
 
 

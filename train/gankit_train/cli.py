@@ -14,10 +14,13 @@ import typer
 from gankit.console import Debug, run
 from gankit.errors import UsageError, missing_extra
 from gankit_train.config import VARIANTS, Config, configure
+from gankit_train.presets import PRESETS
 
 
 def _train(
-    variant: Annotated[str, typer.Argument(help=f"{', '.join(VARIANTS)}.", metavar="|".join(VARIANTS))],
+    variant: Annotated[
+        str, typer.Argument(help=f"{', '.join(VARIANTS)}; or presets, to list them.", metavar="|".join(VARIANTS))
+    ],
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside an existing run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.")] = False,
@@ -28,6 +31,10 @@ def _train(
 
     gan-train dcgan --data digits · gan-train cgan --data avatars --size 32 --images 300k
     """
+    if variant == "presets":
+        for name, preset in PRESETS.items():
+            print(f"{name:22}{preset.variant:9}{preset.about}")
+        return
     if settings["images"] is not None and settings["epochs"] is not None:
         raise UsageError("--images and --epochs say the same thing; give one of them")
     config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
@@ -51,8 +58,8 @@ def _signature() -> inspect.Signature:
     for each in fields(Config):
         if each.name == "variant":
             continue
-        help_text, parser, many = each.metadata["help"], each.metadata["parser"], each.default == ()
-        if each.default not in (None, (), MISSING):
+        help_text, parser, many = each.metadata["help"], each.metadata["parser"], each.name == "attribute"
+        if each.default not in (None, (), "", MISSING):
             differs = [f"{v} {table[each.name]}" for v, table in VARIANTS.items() if each.name in table]
             help_text += f" [default: {'; '.join([str(each.default), *differs])}]"
         kind = list[str] if many else str if parser else types[each.name]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from gankit.console import whole_numbers
 from gankit.errors import UsageError
+from gankit_train.presets import find_preset
 
 T = TypeVar("T")
 
@@ -35,9 +36,14 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
     return int(match[2] or match[1]), int(match[1])
 
 
-def parse_widths(text: str | tuple[int, ...]) -> tuple[int, ...]:
+def parse_list(text: str | tuple[int, ...]) -> tuple[int, ...]:
     """`"256,512"` → (256, 512)."""
-    return text if isinstance(text, tuple) else tuple(whole_numbers(text, "widths", "256,512"))
+    return text if isinstance(text, tuple) else tuple(whole_numbers(text, "lists", "256,512"))
+
+
+def parse_names(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    """`"color,cutout"` → ("color", "cutout")."""
+    return text if isinstance(text, tuple) else tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def setting(default: T, help: str, parser: Any = None, free: bool = False) -> T:  # noqa: A002  # typer's word
@@ -51,11 +57,18 @@ class Config:
     """All that decides what a run computes. Fields that are `free` may differ when a run is resumed."""
 
     variant: str
-    data: str = setting("digits", "digits, bricks, avatars, or the path of a folder or a zip.", free=True)
+    preset: str = setting("", "A text's recipe; `gan-train presets` lists them. Other flags override it.", free=True)
+    data: str = setting(
+        "digits",
+        "digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, or a path: folder, zip, .npy or .npz.",
+        free=True,
+    )
     size: tuple[int, int] | None = setting(
         None, "Image size: 64, or WIDTHxHEIGHT. [default: the data's own]", parse_size
     )
     channels: int | None = setting(None, "1 for grey, 3 for colour. [default: as the data]")
+    fit: str = setting("crop", "How pictures take that shape: crop, pad or stretch.")
+    horizontal_flips: bool = setting(False, "Show D every second image mirrored.")
     attribute: tuple[str, ...] = setting((), "Label to condition on; may be given several times. [default: all]")
     images: int = setting(
         500_000, "Train until the discriminator has seen this many: 50000, 50k, 2M.", parse_count, free=True
@@ -63,13 +76,26 @@ class Config:
     epochs: float | None = setting(None, "The same as a number of passes over the data.", free=True)
     batch_size: int = setting(64, "Images in a step.")
     z_dim: int = setting(100, "Length of the latent vector.")
-    filters: int = setting(64, "Channels next to the image; each layer further in has twice as many, up to 8 times.")
     network: str = setting("conv", "conv, or mlp for fully connected layers.")
-    hidden: tuple[int, ...] = setting(
-        (256, 512, 1024),
-        "Widths of the generator's layers in an mlp, 256,512,1024; the critic has them reversed.",
-        parse_widths,
+    filters: int = setting(64, "Channels next to the image; each layer further in has twice as many, up to 8 times.")
+    g_widths: tuple[int, ...] = setting(
+        (), "Channels of G's layers from z to the image instead, such as 512,256,128,64; units in an mlp.", parse_list
     )
+    d_widths: tuple[int, ...] = setting((), "The same for D, from the image to the score.", parse_list)
+    g_kernels: tuple[int, ...] = setting((), "G's kernels: one, or one for each layer. [default: 4]", parse_list)
+    d_kernels: tuple[int, ...] = setting((), "D's kernels. [default: 4]", parse_list)
+    g_strides: tuple[int, ...] = setting((), "By how much each layer of G enlarges. [default: 2]", parse_list)
+    d_strides: tuple[int, ...] = setting((), "By how much each layer of D reduces. [default: 2]", parse_list)
+    upsample: bool = setting(False, "G repeats pixels and convolves, in place of transposed convolutions.")
+    output: str = setting("tanh", "Last function of G: tanh, or sigmoid, with which D sees images in [0, 1].")
+    g_activation: str = setting("relu", "Between G's layers: relu, leaky-relu, elu or silu.")
+    d_activation: str = setting("leaky-relu", "Between D's layers.")
+    leak: float = setting(0.2, "Slope of leaky-relu below zero.")
+    bias: bool = setting(True, "Biases in the layers that no normalisation follows.")
+    init: str = setting(
+        "auto", "Weights: normal, he, xavier, torch (its own); auto is normal for nets with batch norm, else he."
+    )
+    init_std: float = setting(0.02, "Standard deviation of --init normal.")
     g_norm: str = setting("batch", "Normalisation in the generator: batch or none.")
     d_norm: str = setting("batch", "Normalisation in the discriminator: batch, spectral or none.")
     dropout: float = setting(0.0, "Share of the discriminator's activations that a step leaves out.")
@@ -82,6 +108,14 @@ class Config:
     label_smoothing: float = setting(0.0, "D is told 1 minus this of real images (Salimans et al. 2016).")
     label_noise: float = setting(0.0, "What D is told is moved inwards by U(0, this).")
     label_flips: float = setting(0.0, "Share of the images of which D is told the opposite.")
+    instance_noise: float = setting(
+        0.0, "Deviation of noise on all that D sees, falling to none (Sønderby et al. 2017)."
+    )
+    instance_noise_images: int = setting(200_000, "Images after which that noise is gone.", parse_count)
+    augment: tuple[str, ...] = setting(
+        (), "DiffAugment (Zhao et al. 2020) of all that D sees: any of color,translation,cutout.", parse_names
+    )
+    packing: int = setting(1, "Images that D judges together, against collapse (PacGAN, Lin et al. 2018).")
     optimizer: str = setting("adam", "adam or rmsprop.")
     lr_g: float = setting(2e-4, "Learning rate of the generator.")
     lr_d: float = setting(2e-4, "Learning rate of the discriminator.")
@@ -94,7 +128,12 @@ class Config:
     log_every: int = setting(5_000, "Images between two rows of metrics.jsonl.", parse_count, free=True)
     sample_every: int = setting(25_000, "Images between two sheets in samples/.", parse_count, free=True)
     checkpoint_every: int = setting(50_000, "Images between two checkpoints.", parse_count, free=True)
-    keep: int = setting(2, "Checkpoints to keep, the newest ones.", free=True)
+    keep: int = setting(2, "Checkpoints to keep, the newest ones; best.pt stays beside them.", free=True)
+    evaluate_every: int = setting(
+        50_000, "Images between two measurements of the distance to the data, which best.pt goes by.", parse_count, True
+    )
+    compile: bool = setting(False, "Compile the networks with torch.compile; the first steps take minutes.", free=True)
+    tensorboard: bool = setting(False, "Write metrics and sheets for TensorBoard too.", free=True)
 
     def __post_init__(self) -> None:
         """Refuses values that cannot be, each by the name of its flag."""
@@ -109,19 +148,24 @@ class Config:
                     + f", not {value}"
                 )
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise UsageError(
-                    f"{flag(name)} is one of {', '.join(str(c) for c in choices if c)}, not {getattr(self, name)!r}"
-                )
+            value = getattr(self, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if each not in choices:
+                    raise UsageError(f"{flag(name)} is one of {', '.join(str(c) for c in choices if c)}, not {each!r}")
         if self.attribute and not self.conditional:
             raise UsageError(f"{self.variant} takes no labels, so --attribute has no meaning for it; use cgan")
-        if not self.hidden or min(self.hidden) < 1:
-            raise UsageError(f"--hidden needs one width or more, each at least 1, not {list(self.hidden)}")
+        for name in LISTS:
+            if min(getattr(self, name), default=1) < 1:
+                raise UsageError(f"{flag(name)} needs numbers of at least 1, not {list(getattr(self, name))}")
+            if getattr(self, name) and self.network == "mlp" and not name.endswith("widths"):
+                raise UsageError(f"{flag(name)} has no meaning for --network mlp, which has no convolutions")
+        if self.batch_size % self.packing:
+            raise UsageError(f"--batch-size {self.batch_size} is no multiple of --packing {self.packing}")
         if self.loss == "wasserstein" and not self.gradient_penalty and not self.weight_clip:
             raise UsageError(
                 "--loss wasserstein needs a bounded critic: add --gradient-penalty 10, or --weight-clip 0.01"
             )
-        if self.d_norm == "batch" and (self.gradient_penalty or self.r1 or self.r2):
+        if self.d_norm == "batch" and self.penalised:
             raise UsageError(
                 "the penalties are taken image by image, but batch normalisation mixes the images: add --d-norm none"
             )
@@ -133,6 +177,16 @@ class Config:
     def conditional(self) -> bool:
         """Whether both networks are given labels."""
         return self.variant == "cgan"
+
+    @property
+    def penalised(self) -> bool:
+        """Whether D's cost has the slope of its scores in it, and so its step second derivatives."""
+        return self.gradient_penalty > 0 or self.r1 > 0 or self.r2 > 0
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """What G's last function makes of black and white, and so what D sees of real images."""
+        return (0.0, 1.0) if self.output == "sigmoid" else (-1.0, 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """A document that JSON and `torch.load(weights_only=True)` can hold."""
@@ -148,7 +202,7 @@ class Config:
 VARIANTS: dict[str, dict[str, Any]] = {
     # Goodfellow et al. 2014, with batch normalisation in G and R1 on D. On MNIST after 300,000 images this left less
     # speckle than γ 1 at rates of 5e-4 with a z of 100, and that less than dropout 0.3 at 2e-4 after 475,000.
-    "vanilla": {"network": "mlp", "d_norm": "none", "r1": 5.0, "z_dim": 32,
+    "vanilla": {"network": "mlp", "g_activation": "leaky-relu", "d_norm": "none", "r1": 5.0, "z_dim": 32,
                 "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.99},
     # Radford et al. 2015: batch normalisation in both networks, Adam at 2e-4 with β1 0.5.
     "dcgan": {},
@@ -166,16 +220,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(["images", "log_every", "sample_every", "checkpoint_every", "keep"], (1, math.inf)),
-    **dict.fromkeys(["z_dim", "filters", "critic_steps"], (1, math.inf)),
+    **dict.fromkeys(["evaluate_every", "instance_noise_images"], (1, math.inf)),
+    **dict.fromkeys(["z_dim", "filters", "critic_steps", "packing"], (1, math.inf)),
     **dict.fromkeys(["lr_g", "lr_d", "r1", "r2", "gradient_penalty", "weight_clip", "seed"], (0, math.inf)),
+    **dict.fromkeys(["instance_noise", "init_std", "leak"], (0, math.inf)),
     **dict.fromkeys(["label_smoothing", "label_noise", "label_flips"], (0, 0.5)),
     **dict.fromkeys(["ema", "beta1", "beta2", "dropout"], (0, 0.99999)),
     "epochs": (0.001, math.inf),
     "batch_size": (2, math.inf),
 }
-_CHOICES = {
+LISTS = tuple(f"{network}_{what}" for network in "gd" for what in ("widths", "kernels", "strides"))
+"""The settings that are a number for each layer."""
+
+_ACTIVATIONS = ("relu", "leaky-relu", "elu", "silu")
+_CHOICES: dict[str, tuple[Any, ...]] = {
     "channels": (None, 1, 3),
+    "fit": ("crop", "pad", "stretch"),
     "network": ("conv", "mlp"),
+    "output": ("tanh", "sigmoid"),
+    "g_activation": _ACTIVATIONS,
+    "d_activation": _ACTIVATIONS,
+    "init": ("auto", "normal", "he", "xavier", "torch"),
+    "augment": ("color", "translation", "cutout"),
     "g_norm": ("batch", "none"),
     "d_norm": ("batch", "spectral", "none"),
     "loss": ("non-saturating", "minimax", "wasserstein", "hinge", "relativistic"),
@@ -186,13 +252,20 @@ _CHOICES = {
 
 
 def configure(variant: str, **overrides: Any) -> Config:
-    """The settings of a variant with some of them changed; those that are None are left as they are.
+    """The settings of a variant, or of the preset if one is named, and what overrides them; None overrides nothing.
 
     >>> configure("cgan", data="avatars", size=(32, 32)).r1
     0.1
+
+    Raises:
+        UsageError: no such variant or preset, a preset for another variant, a value that cannot be.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
-    return Config(variant, **{**VARIANTS.get(variant, {}), **given})
+    # A text's recipe stands on the general defaults, not on what this project found to work better.
+    base = dict(find_preset(name, variant).settings if (name := given.get("preset")) else VARIANTS.get(variant, {}))
+    if "images" in given:
+        base.pop("epochs", None)  # else the preset's length would win
+    return Config(variant, **{**base, **given})
 
 
 def refuse_changes(run: Path, before: Config, now: Config) -> None:

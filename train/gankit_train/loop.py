@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from gankit.errors import GankitError, UsageError
 from gankit.files import written_whole
-from gankit.images import grid, save_png
+from gankit.images import save_png
 from gankit.labels import Labels
 from gankit.latents import latents
 from gankit_train import checkpoints
@@ -27,10 +27,16 @@ from gankit_train.batches import Batches
 from gankit_train.config import Config, refuse_changes
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.devices import device_name, pick_device, pick_precision
-from gankit_train.networks import parameters, sizes
+from gankit_train.measures import sliced_wasserstein
+from gankit_train.networks import Shape, parameters, plan
+from gankit_train.presets import PRESETS
+from gankit_train.ranks import join
+from gankit_train.report import open_board
+from gankit_train.samples import samples, sheet
 from gankit_train.step import GAN, build, step
 
-_SHEET_COLUMNS, _SHEET_ROWS = 10, 8
+_EVALUATED = 2_000  # samples that a measurement takes
+_COUNTED_FROM = 1_000_000  # their latents, beyond those of sheets
 
 
 class Reporter(Protocol):
@@ -41,6 +47,16 @@ class Reporter(Protocol):
 
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """How far it is."""
+
+
+class _Silent:
+    """What the processes beside the first one report to."""
+
+    def line(self, text: str) -> None:
+        """Nothing."""
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -69,76 +85,107 @@ def train(
         GankitError: settings, data, device or disk will not do; each message says which and what helps.
     """
     # Where and with what
+    ranks = join(config.device, config.batch_size, config.packing)
+    first = ranks.rank == 0  # the one that reports and writes
+    report = report if first else _Silent()
     device = pick_device(config.device)
     autocast = pick_precision(config.precision, device)
-    data = _open_data(config, report)
+    data = ranks.in_turn(lambda: _open_data(config, report))
     shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
     config = _resolved(config, data, shape)
-    run = out or Path("runs") / f"{config.variant}-{data.name}-{_size_name(shape)}"
-    if fresh and run.exists():
-        run = next(beside for i in count(2) if not (beside := run.with_name(f"{run.name}-{i}")).exists())
+    run = ranks.from_first(lambda: _run_folder(config, data, shape, out, fresh))
     labels = data.labels if config.conditional else None
     header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
 
     # New, or where it stopped
-    gan = build(config, shape, data.vectors.shape[1], device)
-    if (found := _last_good(run, report)) is not None:
+    gan = build(config, shape, data.vectors.shape[1], device, ranks)
+    if (found := ranks.from_first(lambda: _last_good(run, report))) is not None:
         saved, document = found
         refuse_changes(run, saved.config, config)
         _refuse_other_data(run, saved, header)
         checkpoints.restore(gan, document)
-        header = replace(header, images=saved.images)
+        header = replace(header, images=saved.images, distance=saved.distance)
         del document
         if header.images >= config.images:
             report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
             return Finished(run, header.images, None)
-    report.line("  ".join(f"{name}={value}" for name, value in config.to_json().items() if value not in (None, [])))
+    ranks.start_alike((gan.G, gan.G_ema, gan.D))
+    report.line("  ".join(f"{name}={value}" for name, value in config.to_json().items() if value not in (None, [], "")))
+    if config.preset and (known := PRESETS[config.preset].known):
+        report.line(f"{'preset':10}{config.preset}: {known}")
     report.line(f"{'data':10}{data.name}, {len(data.images):,} images of {_shape_name(shape)}" + _label_note(labels))
-    report.line(f"{'device':10}{device_name(device)}, {'bf16' if autocast._enabled else 'float32'}")
+    processes = f", {ranks.world} processes" if ranks.world > 1 else ""
+    report.line(f"{'device':10}{device_name(device)}, {'bf16' if autocast._enabled else 'float32'}{processes}")
     report.line(f"{'networks':10}G {parameters(gan.G):,} and D {parameters(gan.D):,} parameters")
     report.line(f"{'run':10}{run}" + (f", resumed at {header.images:,} images" if header.images else ""))
-    batches = Batches(data, config, device)
+    batches = Batches(data, config, device, ranks)
+    if config.compile:
+        gan.G.compile()
+        if not config.penalised:  # torch.compile has no second derivatives
+            gan.D.compile()
     if dry_run:
         step(gan, config, *batches.after(header.images), autocast)
         report.line("dry run: one step was taken and nothing written")
         return Finished(run, header.images, None)
 
     # The loop. Nothing in it waits for the device but the log ticks.
-    _begin(run, config, header.images)
-    intervals = {"log": config.log_every, "sample": config.sample_every, "checkpoint": config.checkpoint_every}
-    sums: dict[str, tuple[torch.Tensor | float, int]] = {}
+    board = open_board(run, header.images) if config.tensorboard and first else None
+    if first:
+        _begin(run, config, header.images)
+    intervals = {
+        "log": config.log_every,
+        "sample": config.sample_every,
+        "checkpoint": config.checkpoint_every,
+        "evaluate": config.evaluate_every,
+    }
+    sums: dict[str, tuple[Tensor, int]] = {}
     note, since, clock = "", header.images, time.perf_counter()
     last = False
     with _signals() as stopped_by:
         while not last:
-            real, label = batches.after(header.images)
-            figures = step(gan, config, real, label, autocast)
-            for name, value in figures.items():
-                total, steps = sums.get(name, (0.0, 0))
+            for name, value in step(gan, config, *batches.after(header.images), autocast).items():
+                total, steps = sums.get(name, (torch.zeros((), device=device), 0))
                 sums[name] = total + value, steps + 1
-            before, header = header.images, replace(header, images=header.images + len(real))
+            before, header = header.images, replace(header, images=header.images + config.batch_size)
             due = {name for name, every in intervals.items() if header.images // every > before // every}
-            last = header.images >= config.images or bool(stopped_by)
+            last = header.images >= config.images
+            if due or ranks.world == 1:  # several processes must stop at the same step, and ask each other at ticks
+                last = last or ranks.any(bool(stopped_by), device)
 
             if due or last:  # whatever is due, so that no checkpoint is made of networks that have diverged
-                row: dict[str, float] = {"images": header.images}
-                row |= {name: round(float(total) / steps, 6) for name, (total, steps) in sums.items()}
-                row["images_per_s"] = round((header.images - since) / (time.perf_counter() - clock), 2)
+                seconds = time.perf_counter() - clock
+                row = _row(gan, config, header.images, sums) | {
+                    "images_per_s": round((header.images - since) / seconds, 2)
+                }
                 if not all(map(np.isfinite, row.values())) or not _finite(gan):
                     kept = checkpoints.find(run)
                     good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
                     raise GankitError(
                         f"the networks diverged (NaN or Inf) by image {header.images:,}; {good}; try lower rates"
                     )
-                with (run / "metrics.jsonl").open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                sums, since, clock = {}, header.images, time.perf_counter()
+                ranks.agree((gan.G, gan.D))
                 note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row.get('loss_g', math.nan):.2f}"
-            if "checkpoint" in due or last:
-                checkpoints.save(run, header, gan)
-            if "sample" in due or last:
-                save_png(run / "samples" / f"{header.images:09d}.png", sheet(gan, config, header))
+                if "evaluate" in due and first:
+                    row["sliced_wasserstein"] = round(_distance(gan, header, data), 6)
+                    if row["sliced_wasserstein"] < header.distance:
+                        header = replace(header, distance=row["sliced_wasserstein"])
+                        checkpoints.save(run, header, gan, "best")
+                if ("checkpoint" in due or last) and first:
+                    checkpoints.save(run, header, gan)
+                if first:
+                    _append(run / "metrics.jsonl", json.dumps(row))
+                if ("sample" in due or last) and first:
+                    pixels = sheet(gan.G_ema, header)
+                    save_png(run / "samples" / f"{header.images:09d}.png", pixels)
+                    if board:
+                        board.add_image("samples", pixels, header.images, dataformats="HWC")
+                if board:
+                    for name, number in row.items():
+                        board.add_scalar(name, number, header.images)
+                sums, since, clock = {}, header.images, time.perf_counter()
             report.progress("training", min(header.images, config.images), config.images, note)
+    if board:
+        board.close()
     if stopped_by:
         again = f"the same command with --out {run} and without --fresh" if fresh else "the same command"
         report.line(f"stopped at {header.images:,} images with a checkpoint; {again} goes on from there")
@@ -147,26 +194,52 @@ def train(
     return Finished(run, header.images, stopped_by[0] if stopped_by else None)
 
 
-@torch.no_grad()
-def sheet(gan: GAN, config: Config, header: checkpoints.Header) -> NDArray[np.uint8]:
-    """Samples of the averaged generator on latents that stay the same during a run; with labels, one in each row."""
-    columns, rows, vectors = _SHEET_COLUMNS, _SHEET_ROWS, None
-    device = next(gan.G_ema.parameters()).device
-    z = latents(config.seed, 0, columns * rows, config.z_dim)
-    if header.labels:
-        rows = min(len(header.labels.names), 2 * rows)
-        z = np.tile(z[:columns], (rows, 1))
-        asked = [header.labels.vectors(name, config.seed, 0, columns) for name in header.labels.names[:rows]]
-        vectors = torch.from_numpy(np.concatenate(asked)).to(device)
-    images = gan.G_ema(torch.from_numpy(z).to(device), vectors)
-    pixels = (127.5 * images + 128).clamp(0, 255).to(torch.uint8)  # as the exported graph does
-    return grid(pixels.permute(0, 2, 3, 1).cpu().numpy(), columns)
+def _row(gan: GAN, config: Config, images: int, sums: dict[str, tuple[Tensor, int]]) -> dict[str, float]:
+    """A row of metrics.jsonl: means since the last one over all processes, and the last step's gradients and rates."""
+    means = torch.stack([total / steps for total, steps in sums.values()])
+    gan.ranks.average([means])
+    row: dict[str, float] = {"images": images}
+    row |= {name: round(value, 6) for name, value in zip(sums, means.tolist(), strict=True)}
+    for name, network in (("g", gan.G), ("d", gan.D)):
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        if gradients:  # G has none before its first step
+            row[f"gradient_norm_{name}"] = round(float(nn.utils.get_total_norm(gradients)), 6)
+        row[f"lr_{name}"] = getattr(config, f"lr_{name}")
+    return row
+
+
+def _distance(gan: GAN, header: checkpoints.Header, data: Dataset) -> float:
+    """Of fresh samples to as many images of the data, and under their labels."""
+    n = min(_EVALUATED, len(data.images))
+    shuffled = np.random.Generator(np.random.Philox(header.config.seed)).permutation(len(data.images))
+    chosen = np.sort(shuffled[:n])
+    vectors = data.vectors[chosen].astype(np.float32) if header.labels else None
+    z = latents(header.config.seed, _COUNTED_FROM, n, header.config.z_dim)
+    return sliced_wasserstein(data.images[chosen], samples(gan.G_ema, header, z, vectors))
+
+
+def _append(path: Path, line: str) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise GankitError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _run_folder(config: Config, data: Dataset, shape: Shape, out: Path | None, fresh: bool) -> Path:
+    run = out or Path("runs") / f"{config.preset or config.variant}-{data.name}-{_size_name(shape)}"
+    if fresh and run.exists():
+        return next(beside for i in count(2) if not (beside := run.with_name(f"{run.name}-{i}")).exists())
+    return run
 
 
 def _open_data(config: Config, report: Reporter) -> Dataset:
     """The packed data; what can be refused before packing, which may take minutes, is refused before."""
     source = open_source(config.data)
-    sizes(*(config.size or source.size))
+    if config.network == "conv":
+        height, width = config.size or source.size
+        for network in ("g", "d"):
+            plan(config, network, (height, width, config.channels or 3), 0)  # refuses sizes that cannot be made
     if config.conditional and not source.label_names:
         raise UsageError(
             f"cgan needs labels and {config.data} has none: put each class into a folder of its own, or use dcgan"
@@ -178,6 +251,7 @@ def _open_data(config: Config, report: Reporter) -> Dataset:
         source,
         config.size,
         config.channels,
+        config.fit,  # type: ignore[arg-type]  # Config has checked it
         config.attribute if config.conditional else (),
         lambda done, total: report.progress("packing", done, total),
     )
@@ -188,7 +262,7 @@ def _open_data(config: Config, report: Reporter) -> Dataset:
     return data
 
 
-def _resolved(config: Config, data: Dataset, shape: tuple[int, int, int]) -> Config:
+def _resolved(config: Config, data: Dataset, shape: Shape) -> Config:
     """The settings with what they left to the data filled in, so that a resumed run compares like with like."""
     images = config.images if config.epochs is None else max(1, round(config.epochs * len(data.images)))
     attribute = data.label_names if config.conditional else ()
@@ -260,11 +334,11 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _size_name(shape: tuple[int, int, int]) -> str:
+def _size_name(shape: Shape) -> str:
     return str(shape[0]) if shape[0] == shape[1] else f"{shape[1]}x{shape[0]}"
 
 
-def _shape_name(shape: tuple[int, int, int]) -> str:
+def _shape_name(shape: Shape) -> str:
     return f"{shape[1]}x{shape[0]}x{shape[2]}"
 
 

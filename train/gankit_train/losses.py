@@ -21,6 +21,8 @@ class Loss:
     """Cost of the critic, from its scores on real and on fake images; only cross entropies read the targets."""
     generator: Callable[[Tensor, Tensor], Tensor]
     """Cost of the generator, from the critic's scores on real and on fake images."""
+    is_absolute: bool = True
+    """Whether a score above 0 says real and one below says fake, so that D can be right or wrong on one image."""
     is_relative: bool = False
     """Whether the generator's cost reads the scores on real images."""
 
@@ -49,6 +51,7 @@ LOSSES = {
     "wasserstein": Loss(
         lambda real, fake, targets: fake.mean() - real.mean(),
         lambda real, fake: -fake.mean(),
+        is_absolute=False,
     ),
     # Lim & Ye, "Geometric GAN" (2017), and Miyato et al., "Spectral Normalization" (2018).
     "hinge": Loss(
@@ -59,19 +62,20 @@ LOSSES = {
     "relativistic": Loss(
         lambda real, fake, targets: softplus(fake - real).mean(),
         lambda real, fake: softplus(real - fake).mean(),
+        is_absolute=False,
         is_relative=True,
     ),
 }
 
 
 def gradient_norm_squared(scores: Tensor, images: Tensor) -> Tensor:
-    """|∇ D(x)|² of each image, [n], differentiable.
+    """|∇ D(x)|² of each score, over the image or the images that it judges, [n], differentiable.
 
     R1 is γ/2 times its mean on real images, R2 on fake ones (Mescheder et al., "Which training methods for GANs do
     actually converge?", 2018).
     """
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.square().sum(dim=(1, 2, 3))
+    return gradient.square().reshape(len(scores), -1).sum(1)
 
 
 def between(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:

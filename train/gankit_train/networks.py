@@ -1,6 +1,7 @@
-"""Generator and discriminator of Radford et al., "Unsupervised Representation Learning with DCGANs" (2015).
+"""Generators and discriminators, convolutional or fully connected, as the settings ask for.
 
-Both halve or double the image with 4×4 kernels of stride 2; their depth follows the image size. Labels join as in
+Where nothing else is asked for they are those of Radford et al., "Unsupervised Representation Learning with DCGANs"
+(2015): 4×4 kernels of stride 2 that halve or double the image, to a depth that follows its size. Labels join as in
 Mirza & Osindero, "Conditional Generative Adversarial Nets" (2014): appended to z, and as constant maps to the image.
 """
 
@@ -9,86 +10,183 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gankit.errors import UsageError
-from gankit_train.config import Config
+from gankit_train.config import Config, flag
+from gankit_train.noise import Noise
 
 Shape = tuple[int, int, int]
 """Height, width and channels of an image."""
 
 _SMALLEST = 3
-"""Edge of the innermost feature map, in pixels, that no further halving may go below."""
+"""Edge of the innermost feature map, in pixels, that no further halving goes below by itself."""
+_MLP = (256, 512, 1024)
+"""Units of a generator's layers where none are asked for."""
+
+_ACTIVATIONS: dict[str, Callable[[Config], nn.Module]] = {
+    "relu": lambda config: nn.ReLU(),
+    "leaky-relu": lambda config: nn.LeakyReLU(config.leak),
+    "elu": lambda config: nn.ELU(),
+    "silu": lambda config: nn.SiLU(),
+}
+_OUTPUTS = {"tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
-def sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Heights and widths of the feature maps from the image inwards, halved (downwards) to an edge of 3 to 5.
+class Layer(NamedTuple):
+    """One convolution of a network: what it is given and what it makes of it."""
 
-    >>> sizes(28, 28)
-    [(28, 28), (14, 14), (7, 7), (3, 3)]
+    here: int
+    there: int
+    """Channels."""
+    kernel: int
+    stride: int
+    before: tuple[int, int]
+    after: tuple[int, int]
+    """Heights and widths of the feature maps."""
+
+
+def plan(config: Config, network: Literal["g", "d"], shape: Shape, k: int) -> list[Layer]:
+    """The convolutions of the generator, from z to the image, or of the discriminator, from the image to the score.
 
     Raises:
-        UsageError: an image too small to be halved once.
+        UsageError: lists of different lengths, or a size that these layers cannot make, with those near it that they
+            can.
     """
-    found = [(height, width)]
-    while min(found[-1]) // 2 >= _SMALLEST:
-        found.append((found[-1][0] // 2, found[-1][1] // 2))
-    if len(found) == 1:
-        raise UsageError(f"images of {width}x{height} are too small: both edges must be at least {2 * _SMALLEST}")
-    return found
+    widths, kernels, strides = (getattr(config, f"{network}_{name}") for name in ("widths", "kernels", "strides"))
+    kernels, strides = kernels or ((3,) if network == "g" and config.upsample else (4,)), strides or (2,)
+    given = {"widths": widths, "kernels": kernels, "strides": strides}
+    lengths = {flag(f"{network}_{n}"): len(v) for n, v in given.items() if len(v) > 1 or (n == "widths" and v)}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise UsageError(f"the lists must have a number for each layer, the same for all: {said}")
+    depth = next(iter(lengths.values()), 0) or _depth(shape, strides[0])
+    kernels, strides = (v * depth if len(v) == 1 else v for v in (kernels, strides))
+    if not widths:  # filters next to the image, then twice, four times and eight times as many
+        widths = tuple(config.filters * min(2**i, 8) for i in range(depth))
+        widths = widths[::-1] if network == "g" else widths
+    for kernel, stride in zip(kernels, strides, strict=True):
+        if kernel < stride:
+            raise UsageError(f"a kernel of {kernel} with a stride of {stride} would leave pixels out")
+        if kernel % 2 == 0 and (stride == 1 or (network == "g" and config.upsample)):
+            raise UsageError(
+                f"a convolution of stride 1, as all are with --upsample, needs an odd kernel, not {kernel}"
+            )
+    maps = list(zip(*(_edges(n, config, network, kernels, strides) for n in shape[:2]), strict=True))
+    channels = [*widths, shape[2]] if network == "g" else [config.packing * (shape[2] + k), *widths]
+    steps = zip(pairwise(channels), kernels, strides, pairwise(maps), strict=True)
+    return [Layer(*two, kernel, stride, *sizes) for two, kernel, stride, sizes in steps]
 
 
-def _widths(filters: int, layers: int) -> list[int]:
-    """Channels from the layer next to the image inwards: filters, twice, four times, then eight times as many."""
-    return [filters * min(2**i, 8) for i in range(layers)]
+def _depth(shape: Shape, stride: int) -> int:
+    """How often an image can be reduced to an edge of 3 or more."""
+    if stride == 1:
+        raise UsageError("strides of 1 alone do not say how many layers there are: give one for each, such as 2,2,1")
+    if min(shape[:2]) < stride * _SMALLEST:
+        raise UsageError(
+            f"images of {shape[1]}x{shape[0]} are too small: both edges must be at least {stride * _SMALLEST}"
+        )
+    return next(depth - 1 for depth in count(1) if min(shape[:2]) < stride**depth * _SMALLEST)
+
+
+def _edges(n: int, config: Config, network: str, kernels: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
+    """One edge of the feature maps, in the order of the layers.
+
+    Raises:
+        UsageError: these layers cannot make or take n pixels.
+    """
+
+    steps = list(zip(kernels, strides, strict=True))[:: -1 if network == "g" else 1]  # from the image inwards
+
+    def chain(n: int) -> list[int] | None:
+        maps = [n]
+        for kernel, stride in steps:
+            if network == "d":
+                maps.append((maps[-1] + 2 * _padding(kernel, stride) - kernel) // stride + 1)
+            else:
+                rest = maps[-1] % stride + (kernel - stride) % 2 * (not config.upsample)
+                if rest >= stride and not config.upsample:  # torch takes no output padding as large as the stride
+                    return None
+                maps.append(maps[-1] // stride)
+            if maps[-1] < 1:
+                return None
+        return maps[::-1] if network == "g" else maps
+
+    if (maps := chain(n)) is not None:
+        return maps
+    near = [next((m for m in span if chain(m)), None) for span in (range(n - 1, 0, -1), range(n + 1, 2 * n + 1024))]
+    can = " and ".join(str(m) for m in near if m) or "no size near it"
+    layers = f"kernels {','.join(map(str, kernels))} and strides {','.join(map(str, strides))}"
+    raise UsageError(f"an edge of {n} pixels cannot be had with {network.upper()}'s {layers}; {can} can")
+
+
+def _padding(kernel: int, stride: int) -> int:
+    """What keeps a map's size at 1/stride of the one before."""
+    return (kernel - stride + 1) // 2
 
 
 class Generator(nn.Module):
-    """z [n, z_dim] and label [n, k] → images [n, channels, height, width] in (-1, 1), by transposed convolutions."""
+    """z [n, z_dim] and label [n, k] → images [n, channels, height, width] in the settings' value range."""
 
-    def __init__(self, shape: Shape, z_dim: int, k: int, filters: int, norm: str) -> None:
+    def __init__(self, config: Config, shape: Shape, k: int) -> None:
         super().__init__()
-        maps = sizes(*shape[:2])[::-1]
-        widths = [*_widths(filters, len(maps) - 1)[::-1], shape[2]]
-        bias = norm == "none"  # a normalisation has one of its own
-        self.innermost = (*maps[0], widths[0])
-        self.first = nn.Linear(z_dim + k, math.prod(self.innermost), bias=bias)
-        self.norm = _norm(norm, nn.BatchNorm2d, widths[0])
-        layers: list[nn.Module] = []
-        for (here, there), ((h, w), (height, width)) in zip(pairwise(widths), pairwise(maps), strict=True):
-            odd = (height - 2 * h, width - 2 * w)  # what halving an odd edge has cut off
-            last = (height, width) == maps[-1]
-            layers += [nn.ConvTranspose2d(here, there, 4, 2, 1, odd, bias=bias or last)]
-            layers += [nn.Tanh()] if last else [_norm(norm, nn.BatchNorm2d, there), nn.ReLU()]
-        self.body = nn.Sequential(*layers)
+        layers = plan(config, "g", shape, k)
+        bias = config.bias and config.g_norm == "none"  # a normalisation has one of its own
+        self.innermost = (*layers[0].before, layers[0].here)
+        self.first = nn.Linear(config.z_dim + k, math.prod(self.innermost), bias=bias)
+        self.norm = _norm(config.g_norm, nn.BatchNorm2d, layers[0].here)
+        self.activation = _ACTIVATIONS[config.g_activation](config)
+        body: list[nn.Module] = []
+        for i, layer in enumerate(layers):
+            last = i == len(layers) - 1
+            body += _enlarging(layer, config.upsample, config.bias if last else bias)
+            body += (
+                [_OUTPUTS[config.output]()]
+                if last
+                else [_norm(config.g_norm, nn.BatchNorm2d, layer.there), _ACTIVATIONS[config.g_activation](config)]
+            )
+        self.body = nn.Sequential(*body)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """z [n, z_dim], label [n, k] or None → [n, channels, height, width]."""
         x = self.first(z if label is None else torch.cat([z, label], 1))
         # Channels last in memory from the start, which the convolutions run fastest on.
         x = x.view(-1, *self.innermost).permute(0, 3, 1, 2)
-        out: Tensor = self.body(torch.relu(self.norm(x)))
+        out: Tensor = self.body(self.activation(self.norm(x)))
         return out
+
+
+def _enlarging(layer: Layer, upsample: bool, bias: bool) -> list[nn.Module]:
+    """A transposed convolution, or repeated pixels and a convolution (Odena et al. 2016), which has no checkerboard."""
+    here, there, kernel, stride, before, after = layer
+    if upsample:
+        larger = [nn.Upsample(after)] if after != before else []
+        return [*larger, nn.Conv2d(here, there, kernel, padding=kernel // 2, bias=bias)]
+    padding = _padding(kernel, stride)
+    rest = [a - ((b - 1) * stride - 2 * padding + kernel) for b, a in zip(before, after, strict=True)]
+    return [nn.ConvTranspose2d(here, there, kernel, stride, padding, (rest[0], rest[1]), bias=bias)]
 
 
 class DenseGenerator(nn.Module):
     """The same by fully connected layers, as in the GAN paper of Goodfellow et al. (2014)."""
 
-    def __init__(self, shape: Shape, z_dim: int, k: int, hidden: tuple[int, ...], norm: str) -> None:
+    def __init__(self, config: Config, shape: Shape, k: int) -> None:
         super().__init__()
         height, width, channels = shape
+        widths = config.g_widths or _MLP
         layers: list[nn.Module] = []
-        for here, there in pairwise((z_dim + k, *hidden)):
+        for here, there in pairwise((config.z_dim + k, *widths)):
             layers += [
-                nn.Linear(here, there, bias=norm == "none"),
-                _norm(norm, nn.BatchNorm1d, there),
-                nn.LeakyReLU(0.2),
+                nn.Linear(here, there, bias=config.bias and config.g_norm == "none"),
+                _norm(config.g_norm, nn.BatchNorm1d, there),
+                _ACTIVATIONS[config.g_activation](config),
             ]
-        layers += [nn.Linear(hidden[-1], math.prod(shape)), nn.Tanh(), nn.Unflatten(1, (channels, height, width))]
-        self.body = nn.Sequential(*layers)
+        layers += [nn.Linear(widths[-1], math.prod(shape), bias=config.bias), _OUTPUTS[config.output]()]
+        self.body = nn.Sequential(*layers, nn.Unflatten(1, (channels, height, width)))
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """z [n, z_dim], label [n, k] or None → [n, channels, height, width]."""
@@ -97,75 +195,76 @@ class DenseGenerator(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Sets a share of the activations to zero while training; from a generator of its own and not from global state."""
+    """Sets a share of the activations to zero while training; from the run's noise and not from global state."""
 
-    def __init__(self, share: float, noise: torch.Generator | None) -> None:
+    def __init__(self, share: float, noise: Noise) -> None:
         super().__init__()
         self.share, self.noise = share, noise
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; what is kept grows so that the mean stays."""
-        if not self.training:
-            return x
-        return x * torch.empty_like(x).bernoulli_(1 - self.share, generator=self.noise) / (1 - self.share)
+        return x * self.noise.kept(x, 1 - self.share) / (1 - self.share) if self.training else x
 
 
 class Discriminator(nn.Module):
-    """Images [n, channels, height, width] and label [n, k] → scores [n], unbounded; higher means more real."""
+    """Images [n, channels, height, width] and label [n, k] → scores, unbounded; higher means more real.
 
-    def __init__(self, shape: Shape, k: int, filters: int, norm: str, dropout: nn.Module) -> None:
+    With packing, as many images as that are judged together and there are [n / packing] scores.
+    """
+
+    def __init__(self, config: Config, shape: Shape, k: int, noise: Noise) -> None:
         super().__init__()
-        maps = sizes(*shape[:2])
-        widths = [shape[2] + k, *_widths(filters, len(maps) - 1)]
-        convolution = partial(nn.Conv2d, kernel_size=4, stride=2, padding=1)
-        layers = _critic_layers(widths, norm, dropout, convolution, nn.BatchNorm2d)
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), _spectral(nn.Linear(widths[-1] * math.prod(maps[-1]), 1), norm)
-        )
+        self.packing = config.packing
+        layers = plan(config, "d", shape, k)
+        body: list[nn.Module] = []
+        for i, (here, there, kernel, stride, _, _) in enumerate(layers):
+            weights = partial(nn.Conv2d, here, there, kernel, stride, _padding(kernel, stride))
+            body += _judging(config, i, weights, nn.BatchNorm2d(there), noise)
+        score = nn.Linear(layers[-1].there * math.prod(layers[-1].after), 1, bias=config.bias)
+        self.body = nn.Sequential(*body, nn.Flatten(), _spectral(score, config.d_norm))
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """images [n, channels, height, width], label [n, k] or None → scores [n], float32."""
+        """images [n, channels, height, width], label [n, k] or None → scores [n / packing], float32."""
         if label is not None:
-            maps = label[:, :, None, None].expand(-1, -1, *images.shape[2:])
-            images = torch.cat([images, maps], 1).contiguous(memory_format=torch.channels_last)
-        scores: Tensor = self.body(images)
+            images = torch.cat([images, label[:, :, None, None].expand(-1, -1, *images.shape[2:])], 1)
+        if self.packing > 1:
+            images = images.reshape(-1, self.packing * images.shape[1], *images.shape[2:])
+        scores: Tensor = self.body(images.contiguous(memory_format=torch.channels_last))
         return scores.flatten().float()
 
 
 class DenseDiscriminator(nn.Module):
     """The same by fully connected layers; the label joins the pixels."""
 
-    def __init__(self, shape: Shape, k: int, hidden: tuple[int, ...], norm: str, dropout: nn.Module) -> None:
+    def __init__(self, config: Config, shape: Shape, k: int, noise: Noise) -> None:
         super().__init__()
-        widths = [math.prod(shape) + k, *hidden[::-1]]
-        layers = _critic_layers(widths, norm, dropout, nn.Linear, nn.BatchNorm1d)
-        self.body = nn.Sequential(*layers, _spectral(nn.Linear(widths[-1], 1), norm))
+        self.packing = config.packing
+        widths = [self.packing * (math.prod(shape) + k), *(config.d_widths or (config.g_widths or _MLP)[::-1])]
+        body: list[nn.Module] = []
+        for i, (here, there) in enumerate(pairwise(widths)):
+            body += _judging(config, i, partial(nn.Linear, here, there), nn.BatchNorm1d(there), noise)
+        self.body = nn.Sequential(*body, _spectral(nn.Linear(widths[-1], 1, bias=config.bias), config.d_norm))
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """images [n, channels, height, width], label [n, k] or None → scores [n], float32."""
-        pixels = images.flatten(1)
-        scores: Tensor = self.body(pixels if label is None else torch.cat([pixels, label], 1))
+        """images [n, channels, height, width], label [n, k] or None → scores [n / packing], float32."""
+        pixels = images.flatten(1) if label is None else torch.cat([images.flatten(1), label], 1)
+        scores: Tensor = self.body(pixels.reshape(len(pixels) // self.packing, -1))
         return scores.flatten().float()
 
 
 def make_generator(config: Config, shape: Shape, k: int) -> nn.Module:
     """The generator that the settings ask for, with fresh weights."""
-    if config.network == "mlp":
-        network: nn.Module = DenseGenerator(shape, config.z_dim, k, config.hidden, config.g_norm)
-        return network.apply(_initialise_by_fan_in)
-    return Generator(shape, config.z_dim, k, config.filters, config.g_norm).apply(_initialise)
+    network = (DenseGenerator if config.network == "mlp" else Generator)(config, shape, k)
+    _initialise(network, config, small=config.network == "conv")
+    return network
 
 
-def make_discriminator(config: Config, shape: Shape, k: int, noise: torch.Generator | None = None) -> nn.Module:
+def make_discriminator(config: Config, shape: Shape, k: int, noise: Noise) -> nn.Module:
     """The discriminator, or critic, that the settings ask for, with fresh weights; its dropout draws from `noise`."""
-    dropout = Dropout(config.dropout, noise) if config.dropout else nn.Identity()
-    if config.network == "mlp":
-        network: nn.Module = DenseDiscriminator(shape, k, config.hidden, config.d_norm, dropout)
-    else:
-        network = Discriminator(shape, k, config.filters, config.d_norm, dropout)
+    network = (DenseDiscriminator if config.network == "mlp" else Discriminator)(config, shape, k, noise)
     # Without normalisation the small weights of DCGAN would let the signal die out from layer to layer.
-    small = config.network == "conv" and config.d_norm == "batch"
-    return network.apply(_initialise if small else _initialise_by_fan_in)
+    _initialise(network, config, small=config.network == "conv" and config.d_norm == "batch")
+    return network
 
 
 def _norm(norm: str, kind: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], channels: int) -> nn.Module:
@@ -177,39 +276,36 @@ def _spectral(layer: nn.Module, norm: str) -> nn.Module:
     return nn.utils.parametrizations.spectral_norm(layer) if norm == "spectral" else layer
 
 
-def _critic_layers(
-    widths: list[int],
-    norm: str,
-    dropout: nn.Module,
-    weights: Callable[..., nn.Module],
-    batch_norm: type[nn.BatchNorm1d] | type[nn.BatchNorm2d],
+def _judging(
+    config: Config, i: int, weights: Callable[..., nn.Module], batch_norm: nn.Module, noise: Noise
 ) -> list[nn.Module]:
-    """Weights, normalisation, LeakyReLU and dropout from each width to the next, without those that do nothing."""
-    layers: list[nn.Module] = []
-    for i, (here, there) in enumerate(pairwise(widths)):
-        normed = "none" if i == 0 and norm == "batch" else norm  # not at the image: DCGAN, section 3
-        layers += [_spectral(weights(here, there, bias=normed != "batch"), norm)]
-        layers += [_norm(normed, batch_norm, there), nn.LeakyReLU(0.2), dropout]
-    return [layer for layer in layers if not isinstance(layer, nn.Identity)]
+    """Layer i of a discriminator: weights, normalisation, activation and dropout."""
+    normed = config.d_norm == "batch" and i > 0  # not at the image: Radford et al. 2015, section 3
+    layers = [_spectral(weights(bias=config.bias and not normed), config.d_norm)]
+    layers += [batch_norm] if normed else []
+    layers += [_ACTIVATIONS[config.d_activation](config)]
+    return layers + ([Dropout(config.dropout, noise)] if config.dropout else [])
 
 
-def _initialise(module: nn.Module) -> None:
-    """Weights N(0, 0.02), as in the DCGAN paper."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-        nn.init.normal_(module.weight, 0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
-        nn.init.normal_(module.weight, 1, 0.02)
-
-
-def _initialise_by_fan_in(module: nn.Module) -> None:
-    """Weights that keep the variance through LeakyReLU (He et al. 2015)."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        if not nn.utils.parametrize.is_parametrized(module):  # spectral normalisation sets the scale itself
-            nn.init.kaiming_normal_(module.weight, 0.2)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def _initialise(network: nn.Module, config: Config, small: bool) -> None:
+    """Fresh weights by `config.init`, where auto means DCGAN's N(0, 0.02) for `small` ones and He's for others."""
+    init = ("normal" if small else "he") if config.init == "auto" else config.init
+    if init == "torch":
+        return
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if nn.utils.parametrize.is_parametrized(module):
+                pass  # spectral normalisation sets the scale itself
+            elif init == "normal":
+                nn.init.normal_(module.weight, 0, config.init_std)
+            elif init == "he":
+                nn.init.kaiming_normal_(module.weight, config.leak)
+            else:
+                nn.init.xavier_uniform_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d) and init == "normal":
+            nn.init.normal_(module.weight, 1, 0.02)
 
 
 def parameters(module: nn.Module) -> int:

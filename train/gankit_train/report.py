@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from gankit.errors import MissingExtraError
 
 _PLAIN_SECONDS = 15  # between two lines of progress where there is no terminal
 
@@ -40,3 +44,18 @@ class Console:
         elif done >= total or time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()
             self.line(f"{what:10}{done:,} of {total:,}  {note}")
+
+
+def open_board(run: Path, images: int) -> Any:
+    """TensorBoard's writer for a run folder that goes on at a count of images.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"--tensorboard needs a package that is not installed: pip install {error.name}"
+        ) from None
+    return SummaryWriter(run / "tensorboard", purge_step=images + 1)

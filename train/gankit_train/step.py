@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from gankit_train.augment import show
 from gankit_train.config import Config
 from gankit_train.losses import LOSSES, Targets, between, gradient_norm_squared, gradient_penalty
 from gankit_train.networks import Shape, make_discriminator, make_generator
+from gankit_train.noise import Noise
+from gankit_train.ranks import Ranks
 
 
 @dataclass
@@ -22,15 +26,17 @@ class GAN:
     D: nn.Module
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
-    noise: torch.Generator
-    """Where every random number of a step comes from; on the networks' device."""
+    noise: Noise
+    """Where every random number of a step comes from."""
+    ranks: Ranks
+    """The processes that share each batch."""
     steps: int = 0
 
 
-def build(config: Config, shape: Shape, k: int, device: torch.device) -> GAN:
+def build(config: Config, shape: Shape, k: int, device: torch.device, ranks: Ranks = Ranks()) -> GAN:  # noqa: B008
     """Fresh networks for images of (height, width, channels) and k labels; the seed rules their weights."""
     k = k if config.conditional else 0
-    noise = torch.Generator(device).manual_seed(config.seed)
+    noise = Noise(torch.Generator(device).manual_seed(config.seed), ranks)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         G, D = make_generator(config, shape, k), make_discriminator(config, shape, k, noise)
@@ -42,6 +48,7 @@ def build(config: Config, shape: Shape, k: int, device: torch.device) -> GAN:
         _optimizer(config, G, config.lr_g),
         _optimizer(config, D, config.lr_d),
         noise,
+        ranks,
     )
 
 
@@ -57,17 +64,18 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
     Args:
         gan: changed in place.
         config: losses and weights.
-        real: images [n, channels, height, width] in [-1, 1].
+        real: images [n, channels, height, width] in the settings' value range; this process' part of the batch.
         label: [n, k] of the real images; the fakes are asked for the same.
         autocast: the context that forward passes run in.
 
     Returns:
         Figures as tensors on the device, not yet waited for.
     """
-    G, D, loss = gan.G, gan.D, LOSSES[config.loss]
+    G, D, loss, noise = gan.G, gan.D, LOSSES[config.loss], gan.noise
+    show_d = partial(show, config=config, noise=noise, images_seen=gan.steps * config.batch_size)
     gan.steps += 1
     for_g = gan.steps % config.critic_steps == 0
-    z = torch.randn(len(real), config.z_dim, generator=gan.noise, device=real.device)
+    z = noise.normal(len(real), config.z_dim)
     with torch.set_grad_enabled(for_g), autocast:
         fake = G(z, label)
 
@@ -76,21 +84,24 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
     real.requires_grad_(config.r1 > 0)
     shown.requires_grad_(config.r2 > 0)
     with autocast:
-        on_real, on_fake = D(real, label), D(shown, label)
-    cost = loss.critic(on_real, on_fake, _targets(gan, config, len(real), real.device))
+        on_real, on_fake = D(show_d(real), label), D(show_d(shown), label)
+    cost = loss.critic(on_real, on_fake, _targets(noise, config, len(on_real)))
     figures = {"loss_d": cost, "score_real": on_real.mean(), "score_fake": on_fake.mean()}
+    if loss.is_absolute:
+        figures["accuracy_real"] = (on_real > 0).float().mean()
+        figures["accuracy_fake"] = (on_fake < 0).float().mean()
     for name, gamma, scores, images in (("r1", config.r1, on_real, real), ("r2", config.r2, on_fake, shown)):
         if gamma > 0:
             figures[name] = gradient_norm_squared(scores, images).mean()
             cost = cost + gamma / 2 * figures[name]
     if config.gradient_penalty > 0:
-        weight = torch.rand(len(real), generator=gan.noise, device=real.device)
+        weight = noise.uniform(len(on_real)).repeat_interleave(config.packing)  # images judged together move together
         mixed = between(real.detach(), shown.detach(), weight).requires_grad_()
         with autocast:
-            scores = D(mixed, label)
+            scores = D(show_d(mixed), label)
         figures["gradient_penalty"] = gradient_penalty(scores, mixed)
         cost = cost + config.gradient_penalty * figures["gradient_penalty"]
-    _update(gan.optimizer_d, cost)
+    _update(gan, D, gan.optimizer_d, cost)
     if config.weight_clip > 0:
         with torch.no_grad():
             for parameter in D.parameters():
@@ -100,29 +111,32 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
     if for_g:
         D.requires_grad_(False)  # G's gradient passes through D; those of D's own weights would be thrown away
         with autocast:
-            on_fake = D(fake, label)
-            on_real = D(real.detach(), label) if loss.is_relative else on_real.detach()
+            on_fake = D(show_d(fake), label)
+            on_real = D(show_d(real.detach()), label) if loss.is_relative else on_real.detach()
         figures["loss_g"] = loss.generator(on_real, on_fake)
-        _update(gan.optimizer_g, figures["loss_g"])
+        _update(gan, G, gan.optimizer_g, figures["loss_g"])
         D.requires_grad_(True)
         _average(gan, config)
     return {name: value.detach() for name, value in figures.items()}
 
 
-def _targets(gan: GAN, config: Config, n: int, device: torch.device) -> Targets:
+def _targets(noise: Noise, config: Config, n: int) -> Targets:
     """What D is told to say: 1 and 0, moved by smoothing and noise, and for a share of the images exchanged."""
     if not (config.label_smoothing or config.label_noise or config.label_flips):
         return 1.0, 0.0
-    u = torch.rand(4, n, generator=gan.noise, device=device)
+    u = noise.uniform(n, 4).unbind(1)
     # One-sided smoothing (Salimans et al. 2016) lowers the ones only; noise moves both ends inwards.
     ones, zeros = 1 - config.label_smoothing - config.label_noise * u[0], config.label_noise * u[1]
     flip_ones, flip_zeros = u[2] < config.label_flips, u[3] < config.label_flips
     return torch.where(flip_ones, zeros, ones), torch.where(flip_zeros, ones, zeros)
 
 
-def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def _update(gan: GAN, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    # The running statistics of batch normalisation too, which each process has taken from its own images.
+    statistics = (b for b in network.buffers() if b.is_floating_point())
+    gan.ranks.average([*(p.grad for p in network.parameters() if p.grad is not None), *statistics])
     optimizer.step()
 
 

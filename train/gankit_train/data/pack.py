@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,15 @@ from PIL import Image, ImageOps
 
 from gankit.errors import GankitError, UsageError
 from gankit.labels import Labels
-from gankit_train.data.sources import Source, open_source
+from gankit_train.data.sources import Source, cache_folder, open_source
 
-_LAYOUT = 1  # raised whenever packing changes what it writes
+_LAYOUT = 2  # raised whenever packing changes what it writes
 _CHUNK = 256
 _BROKEN_SHARE = 0.01
+
+Fitting = Literal["crop", "pad", "stretch"]
+Form = tuple[int, int, int, Fitting]
+"""What `fit` makes of each image: height, width, channels, and how."""
 
 Progress = Callable[[int, int], None]
 """Called with the images packed so far and all of them."""
@@ -61,6 +65,7 @@ def open_dataset(
     data: str | Source,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
+    fitting: Fitting = "crop",
     attributes: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Dataset:
@@ -68,34 +73,30 @@ def open_dataset(
 
     Args:
         data: a built-in name or a path, see `open_source`, or what that returned.
-        size: height and width to crop and scale to; None takes the source's.
+        size: height and width to scale to; None takes the source's.
         channels: 1 or 3; None takes 1 where every image is grey.
+        fitting: what becomes of images of another shape, see `fit`.
         attributes: the labels to keep, by any unambiguous part of their names; all if empty.
         progress: told how far packing is.
 
     Raises:
         UsageError: data that cannot be used, see `open_source`, or more than 1 in 100 images broken.
     """
+    if fitting not in get_args(Fitting):
+        raise UsageError(f"images cannot be made to fit by {fitting!r}: take {', '.join(get_args(Fitting))}")
     source = open_source(data) if isinstance(data, str) else data
     columns = _columns(source, attributes)
     height, width = size or source.size
     channels = channels or source.channels or _channels(source)
-    key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels, fitting]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():
-        _pack(source, (height, width, channels), folder, progress or (lambda done, total: None))
+        _pack(source, (height, width, channels, fitting), folder, progress or (lambda done, total: None))
     info = json.loads((folder / "info.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="c")  # copy-on-write: torch takes no read-only arrays
     vectors = np.ascontiguousarray(np.load(folder / "labels.npy")[:, columns])
     label_names = tuple(source.label_names[column] for column in columns)
     return Dataset(source.name, images, label_names, vectors, source.kind, info["fingerprint"], tuple(info["skipped"]))
-
-
-def cache_folder() -> Path:
-    """Where packed data lies: $GANKIT_CACHE, else the user's cache folder."""
-    from platformdirs import user_cache_path
-
-    return Path(os.environ.get("GANKIT_CACHE") or user_cache_path("gankit"))
 
 
 def _columns(source: Source, attributes: tuple[str, ...]) -> list[int]:
@@ -106,10 +107,12 @@ def _columns(source: Source, attributes: tuple[str, ...]) -> list[int]:
     return [every.find(name) for name in attributes] or list(range(len(source.label_names)))
 
 
-def fit(image: Image.Image, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """The largest centred part of an image with the shape asked for, scaled: uint8 [height, width, channels].
+def fit(image: Image.Image, height: int, width: int, channels: int, fitting: Fitting = "crop") -> NDArray[np.uint8]:
+    """An image scaled to the size asked for: uint8 [height, width, channels].
 
-    It is turned the way that a camera's orientation mark asks for; transparent parts become white.
+    Where its shape is another, `crop` takes the largest centred part of the right shape, `pad` puts the whole image
+    into the middle of a black one, and `stretch` changes its proportions. It is turned the way that a camera's
+    orientation mark asks for; transparent parts become white.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow's own conversion cuts everything above 255
@@ -118,21 +121,28 @@ def fit(image: Image.Image, height: int, width: int, channels: int) -> NDArray[n
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
-    scale = min(image.width / width, image.height / height)
-    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
+    if fitting == "pad":
+        scale = min(width / image.width, height / image.height)
+        inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        whole, image = image.resize(inner, Image.Resampling.LANCZOS), Image.new(image.mode, (width, height))
+        image.paste(whole, ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    left = top = 0.0
+    if fitting == "crop":  # where nothing is to be cut off, rounding may go below 0, which Pillow refuses
+        scale = min(image.width / width, image.height / height)
+        left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
+    box = (left, top, image.width - left, image.height - top)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.LANCZOS, box)
     return np.asarray(image).reshape(height, width, channels)
 
 
-def _pack(source: Source, shape: tuple[int, int, int], folder: Path, progress: Progress) -> None:
+def _pack(source: Source, form: Form, folder: Path, progress: Progress) -> None:
     """Fills a folder that takes its name when everything in it is whole."""
     draft = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        _write(source, shape, draft, progress)
+        _write(source, form, draft, progress)
         draft.rename(folder)
     except OSError as error:
         if not folder.exists():  # else somebody else packed the same meanwhile
@@ -144,12 +154,12 @@ def _pack(source: Source, shape: tuple[int, int, int], folder: Path, progress: P
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(source: Source, shape: tuple[int, int, int], draft: Path, progress: Progress) -> None:
+def _write(source: Source, form: Form, draft: Path, progress: Progress) -> None:
     """Writes `images.npy`, `labels.npy` and `info.json`, without the images that cannot be decoded."""
     n = len(source.names)
-    images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *shape))
+    images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *form[:3]))
     labels, broken = source.labels, list[int]()
-    for chunk, decoded, failed in _decoded(source, shape):
+    for chunk, decoded, failed in _decoded(source, form):
         images[chunk.start : chunk.stop] = decoded
         broken += failed
         progress(chunk.stop, n)
@@ -158,7 +168,7 @@ def _write(source: Source, shape: tuple[int, int, int], draft: Path, progress: P
             raise UsageError(f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; mend the data")
     if broken:
         good = np.delete(np.arange(n), broken)
-        kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *shape))
+        kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *form[:3]))
         for at in range(0, len(good), _CHUNK):  # in parts, as all of it may not fit into memory
             kept[at : at + _CHUNK] = images[good[at : at + _CHUNK]]
         images, labels = kept, labels[good]
@@ -176,17 +186,17 @@ Chunk = tuple[range, NDArray[np.uint8], list[int]]
 """A range of images, decoded, and the indices of those that are broken."""
 
 
-def _decoded(source: Source, shape: tuple[int, int, int]) -> Iterator[Chunk]:
+def _decoded(source: Source, form: Form) -> Iterator[Chunk]:
     """All images, chunk by chunk in order."""
     n = len(source.names)
     chunks = [range(at, min(at + _CHUNK, n)) for at in range(0, n, _CHUNK)]
     if not source.slow or len(chunks) < 3:
-        yield from (_decode_chunk(source.read, shape, chunk) for chunk in chunks)
+        yield from (_decode_chunk(source.read, form, chunk) for chunk in chunks)
         return
     # A fork would copy torch's thread pool in whatever state it is.
     spawn = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _begin_worker, (source.read, shape)) as pool:
+    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _begin_worker, (source.read, form)) as pool:
         yield from pool.map(_work, chunks)
 
 
@@ -194,18 +204,18 @@ _worker: partial[Chunk]
 """What a worker process does with a chunk; set once, as a list of 200,000 names is not sent with every chunk."""
 
 
-def _begin_worker(read: Callable[[int], Image.Image], shape: tuple[int, int, int]) -> None:
+def _begin_worker(read: Callable[[int], Image.Image], form: Form) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    _worker = partial(_decode_chunk, read, shape)
+    _worker = partial(_decode_chunk, read, form)
 
 
 def _work(chunk: range) -> Chunk:
     return _worker(chunk)
 
 
-def _decode_chunk(read: Callable[[int], Image.Image], shape: tuple[int, int, int], chunk: range) -> Chunk:
-    images = np.zeros((len(chunk), *shape), np.uint8)
+def _decode_chunk(read: Callable[[int], Image.Image], form: Form, chunk: range) -> Chunk:
+    images = np.zeros((len(chunk), *form[:3]), np.uint8)
     broken = []
     for row, i in enumerate(chunk):
         try:
@@ -215,7 +225,7 @@ def _decode_chunk(read: Callable[[int], Image.Image], shape: tuple[int, int, int
         except Exception:  # Pillow raises half a dozen kinds for damaged files
             broken.append(i)
             continue
-        images[row] = fit(image, *shape)
+        images[row] = fit(image, *form)
     return chunk, images, broken
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
+import os
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -18,16 +21,23 @@ from functools import lru_cache, partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gankit.errors import UsageError
+from gankit.errors import GankitError, UsageError, missing_extra, one_line
 
 DRAWN = ("bricks", "avatars")  # modules beside this one: LABELS, KIND, COUNT, labels(), draw(index)
-BUILT_IN = ("digits", *DRAWN)
+_CELEBA = ("list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba")
+FETCHED = {  # the class in torchvision.datasets, the folder it reads, and what it takes there if put there by hand
+    "mnist": ("MNIST", "MNIST/raw", "its four .gz files"),
+    "fashion-mnist": ("FashionMNIST", "FashionMNIST/raw", "its four .gz files"),
+    "cifar10": ("CIFAR10", "", "cifar-10-python.tar.gz"),
+    "celeba": ("CelebA", "celeba", f"{', '.join(_CELEBA[:2])} and the folder {_CELEBA[2]}"),
+}
+BUILT_IN = ("digits", *DRAWN, *FETCHED)
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 _ATTRIBUTE_FILE, _PARTITION_FILE = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
 _IDX_IMAGES = "train-images-idx3-ubyte"
@@ -64,20 +74,29 @@ def open_source(data: str) -> Source:
     """The source that `--data` names: a built-in set or a path.
 
     A folder or zip is taken as MNIST's files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or .csv),
-    or as images whose folders, if there are several, are their labels.
+    or as images whose folders, if there are several, are their labels. A .npy or .npz holds uint8 images [n, h, w],
+    [n, h, w, 1 or 3], [n, 1 or 3, h, w] or, each a square, [n, h*w]: the latter as `arr_0` or `images`, with labels,
+    if any, as `arr_1` or `labels`, which are class numbers [n] or 0 and 1 for each attribute [n, k].
 
     Raises:
         UsageError: nothing there, or nothing in it that can be used.
+        GankitError: a set that torchvision cannot fetch or read.
     """
     if data == "digits":
         return _digits()
     if data in DRAWN:
         return _drawn(data)
+    if data in FETCHED:
+        return _fetched(data)
     root = Path(data).expanduser()
     if not root.exists():
-        raise UsageError(f"there is no data at {data!r}: give {', '.join(BUILT_IN)}, or the path of a folder or a zip")
+        raise UsageError(
+            f"there is no data at {data!r}: give {', '.join(BUILT_IN)}, or a path (folder, .zip, .npy, .npz)"
+        )
+    if root.is_file() and root.suffix.lower() in (".npy", ".npz"):
+        return _arrays(root)
     if root.is_file() and not zipfile.is_zipfile(root):
-        raise UsageError(f"{data} is neither a folder nor a zip of images")
+        raise UsageError(f"{data} is neither a folder nor a zip of images, nor a .npy or .npz")
     listing = _list(root)
     # MNIST's and CelebA's own files by their names, however they were packed or renamed on their way.
     by_name = {re.sub(r"\.(gz|txt|csv)$", "", PurePosixPath(n).name).replace(".idx", "-idx"): n for n in listing}
@@ -92,6 +111,13 @@ def open_source(data: str) -> Source:
     return _folder(root, key, images)
 
 
+def cache_folder() -> Path:
+    """Where fetched and packed data lies: $GANKIT_CACHE, else the user's cache folder."""
+    from platformdirs import user_cache_path
+
+    return Path(os.environ.get("GANKIT_CACHE") or user_cache_path("gankit"))
+
+
 def _digits() -> Source:
     path = Path(str(files("gankit_train.data") / "digits.npz"))
     with np.load(path) as packed:
@@ -104,6 +130,117 @@ def _drawn(name: str) -> Source:
     key = hashlib.sha256(Path(str(drawer.__file__)).read_bytes()).hexdigest()  # another drawing is another set
     names = [f"{name} {i}" for i in range(drawer.COUNT)]
     return Source(name, key, names, drawer.draw, drawer.LABELS, drawer.labels(), drawer.KIND, channels=3)
+
+
+def _fetched(name: str) -> Source:
+    """The training part of a set of torchvision's, downloaded unless it is there."""
+    folder = cache_folder() / "torchvision" / FETCHED[name][1]
+    if name != "celeba":
+        data = _fetch(name)
+        images, classes = np.asarray(data.data), np.asarray(data.targets)
+        # "0 - zero" is 0, and "T-shirt/top" t-shirt-top, which needs no quotes in a shell.
+        class_names = [re.sub(r"[^a-z0-9]+", "-", text.split(" - ")[0].lower()) for text in data.classes]
+        key = hashlib.sha256(repr(classes.tolist()).encode() + images.tobytes()).hexdigest()
+        return _array_source(name, key, images, classes, class_names)
+    # Read as our own format: torchvision would parse five lists each time, and ask for those that nobody needs.
+    if not all((folder / part).exists() for part in _CELEBA):
+        _fetch(name)
+    source = open_source(str(folder))
+    listed, found = len(_table(folder, _CELEBA[0])) - 1, sum(1 for _ in (folder / _CELEBA[2]).rglob("*.jpg"))
+    if found < listed:  # unpacking was interrupted, and torchvision would never notice
+        raise GankitError(
+            f"{folder / _CELEBA[2]} has {found} of {listed} images: delete that folder to have it unpacked again"
+        )
+    return source
+
+
+def _fetch(name: str) -> Any:
+    """torchvision's own data set."""
+    kind, place, by_hand = FETCHED[name]
+    root = cache_folder() / "torchvision"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on parts of torchvision that are not used, and on the age of CIFAR-10's files
+        try:
+            from torchvision import datasets
+        except ModuleNotFoundError:
+            raise missing_extra(f"the {name} data set", "train") from None
+        except Exception as error:  # its compiled part was made for another torch, which shows in many ways
+            raise GankitError(
+                f"torchvision does not fit the torch beside it ({one_line(error)}): install both from the same index, "
+                f"or give {name} as images at --data PATH, which needs no torchvision"
+            ) from error
+        try:
+            return getattr(datasets, kind)(root, download=True)
+        except Exception as error:  # whatever the network, the disk and damaged files make of it
+            raise GankitError(
+                f"torchvision cannot fetch {name} ({one_line(error)}): try again, or put {by_hand} into {root / place} "
+                "instead of what is there"
+            ) from error
+
+
+def _arrays(root: Path) -> Source:
+    """What NumPy saved: a .npy of images, or a .npz of images and labels. Nothing in them is ever unpickled."""
+    images: NDArray[Any] | None
+    try:
+        if root.suffix.lower() == ".npy":
+            images, labels, there = np.lib.format.open_memmap(root, mode="r"), None, ""
+            with root.open("rb") as file:  # not by its time, which copies and archives keep
+                key = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            with zipfile.ZipFile(root) as archive:
+                there = ", ".join(archive.namelist())
+                key = hashlib.sha256(repr([(e.filename, e.CRC) for e in archive.infolist()]).encode()).hexdigest()
+                images, labels = _member(archive, "arr_0", "images"), _member(archive, "arr_1", "labels")
+    except (*_DAMAGED, ValueError) as error:
+        raise UsageError(f"{root} cannot be read as a {root.suffix} file: {one_line(error)}") from None
+    if images is None:
+        raise UsageError(f"{root} has no images: save them as arr_0 or images; there is {there or 'nothing'}")
+    images = _as_images(root, images)
+    return _array_source(_name(root), key, images, _as_labels(root, labels, len(images)))
+
+
+def _member(archive: zipfile.ZipFile, *names: str) -> NDArray[Any] | None:
+    """The first of these arrays that a .npz has."""
+    for name in names:
+        if f"{name}.npy" in archive.namelist():
+            with archive.open(f"{name}.npy") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+    return None
+
+
+def _as_images(root: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images of any layout as [n, h, w] or [n, h, w, 3], without reading a memory-mapped array."""
+    shape = array.shape
+    if array.dtype != np.uint8:
+        raise UsageError(
+            f"{root} has images of {array.dtype}: scale them to 0 … 255 and save images.round().astype('uint8')"
+        )
+    side = math.isqrt(shape[-1]) if shape else 0
+    if array.ndim == 2 and array.size and side**2 == shape[1]:  # as Quick, Draw! has them
+        array = array.reshape(-1, side, side)
+    elif array.ndim == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
+        array = np.moveaxis(array, 1, 3)
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if not array.size or (array.ndim != 3 and array.shape[3:] != (3,)):
+        raise UsageError(f"{root} has images {list(shape)}: give [n, h, w], with 1 or 3 channels if any, and n over 0")
+    return array
+
+
+def _as_labels(root: Path, labels: NDArray[Any] | None, n: int) -> NDArray[Any]:
+    """Labels that can be used: class numbers [n], or 0 and 1 for each attribute [n, k]."""
+    if labels is None:
+        return np.zeros((n, 0), np.uint8)
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    if labels.shape == (n,) and labels.dtype.kind in "iu" and labels.min() >= 0:
+        return labels
+    if labels.ndim == 2 and len(labels) == n and np.isin(labels, (0, 1)).all():
+        return labels.astype(np.uint8)
+    some = ", ".join(map(str, np.unique(labels)[:3]))
+    raise UsageError(
+        f"{root} has {n} images and labels {list(labels.shape)} of {labels.dtype} ({some} …): give whole numbers [{n}] "
+        f"from 0, or 0 and 1 for each attribute [{n}, k]"
+    )
 
 
 def _idx(root: Path, key: str, by_name: dict[str, str]) -> Source:
@@ -133,24 +270,32 @@ def _idx_array(root: Path, name: str) -> NDArray[np.uint8]:
     return values.reshape(shape)
 
 
-def _array_source(name: str, key: str, images: NDArray[np.uint8], classes: NDArray[np.uint8]) -> Source:
-    k = int(classes.max()) + 1
+def _array_source(
+    name: str, key: str, images: NDArray[np.uint8], labels: NDArray[Any], class_names: Sequence[str] = ()
+) -> Source:
+    """Images [n, h, w] or [n, h, w, 3], with classes [n] (those that occur are the labels) or attributes [n, k]."""
+    if labels.ndim == 2:
+        vectors, label_names = labels, tuple(map(str, range(labels.shape[1])))
+    else:
+        values, columns = np.unique(labels, return_inverse=True)
+        vectors = np.eye(len(values), dtype=np.uint8)[columns]
+        label_names = tuple(class_names[value] if class_names else str(value) for value in values)
     return Source(
         name,
         key,
         [f"{name} {i}" for i in range(len(images))],
         partial(_from_array, images),
-        tuple(map(str, range(k))),
-        np.eye(k, dtype=np.uint8)[classes],
-        "classes",
+        label_names,
+        vectors,
+        "classes" if labels.ndim == 1 else "attributes",
         images.shape[1:3],
-        channels=1,
-        slow=False,
+        channels=1 if images.ndim == 3 else 3,
+        slow=False,  # no work but the scaling, and workers would be sent all images
     )
 
 
 def _from_array(images: NDArray[np.uint8], i: int) -> Image.Image:
-    return Image.fromarray(images[i])
+    return Image.fromarray(np.ascontiguousarray(images[i]))
 
 
 def _celeba(root: Path, key: str, images: list[str], by_name: dict[str, str]) -> Source:

@@ -1,0 +1,59 @@
+"""More than one process: real ones, that exchange gradients through gloo."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gankit.errors import UsageError
+from gankit_train import checkpoints
+from gankit_train.ranks import Ranks, join
+from tests.train import share_a_batch
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def run(*line: object, cwd: Path) -> str:
+    done = subprocess.run(list(map(str, line)), cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_two_processes_compute_what_one_does_with_all_images(tmp_path: Path) -> None:
+    run(*TORCHRUN, share_a_batch.__file__, tmp_path / "two.pt", cwd=tmp_path)
+    share_a_batch.main(tmp_path / "one.pt")
+    two, one = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("two", "one"))
+    assert two.keys() == one.keys() == share_a_batch.CASES.keys()
+    for name in one:
+        for network, weights in one[name].items():
+            for each, value in weights.items():
+                torch.testing.assert_close(two[name][network][each], value, rtol=0, atol=1e-6, msg=f"{name} {each}")
+
+
+def test_torchrun_trains_one_run_that_one_process_can_resume(tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "gan-train"
+    command = [program, "cgan", "--filters", 4, "--batch-size", 16, "--out", "run", "--log-every", 64]
+    shown = run(*TORCHRUN, "--no-python", *command, "--images", 128, cwd=tmp_path)
+    assert "2 processes" in shown and shown.count("gan-export run") == 1  # the second one keeps quiet
+    assert [path.name for path in checkpoints.find(tmp_path / "run")] == ["000000128.pt"]
+    rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["images"] for row in rows] == [64, 128]
+    assert "resumed at 128 images" in run(*command, "--images", 192, cwd=tmp_path)
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UsageError, match=r"--batch-size 64 cannot be shared by 3 processes .* multiple of 3"):
+        join("cpu", 64, 1)
+    monkeypatch.setenv("WORLD_SIZE", "128")
+    with pytest.raises(UsageError, match="cannot be shared by 128 processes"):
+        join("cpu", 64, 1)
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    assert join("cpu", 64, 1) == Ranks() and Ranks().rows(7) == slice(0, 7)
+    assert [Ranks(r, 4).rows(64) for r in range(4)] == [slice(i, i + 16) for i in (0, 16, 32, 48)]

@@ -1,0 +1,43 @@
+"""Images of a generator in training, as its exported file would make them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from gankit.images import grid
+from gankit.latents import latents
+from gankit_train.checkpoints import Header
+
+_COLUMNS, _ROWS = 10, 8
+_BATCH = 128
+
+
+@torch.no_grad()
+def samples(
+    network: nn.Module, header: Header, z: NDArray[np.float32], vectors: NDArray[np.float32] | None
+) -> NDArray[np.uint8]:
+    """Latents [n, z_dim] and label vectors [n, k] or None → uint8 [n, height, width, channels]."""
+    device = next(network.parameters()).device
+    low, high = header.config.value_range
+    made = []
+    for at in range(0, len(z), _BATCH):
+        label = None if vectors is None else torch.from_numpy(vectors[at : at + _BATCH]).to(device)
+        images = network(torch.from_numpy(z[at : at + _BATCH]).to(device), label)
+        pixels = ((images - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to(torch.uint8)
+        made.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(made)
+
+
+def sheet(network: nn.Module, header: Header) -> NDArray[np.uint8]:
+    """Samples on latents that stay the same during a run; with labels, one in each row."""
+    rows, vectors = _ROWS, None
+    z = latents(header.config.seed, 0, _COLUMNS * rows, header.config.z_dim)
+    if header.labels:
+        rows = min(len(header.labels.names), 2 * rows)
+        z = np.tile(z[:_COLUMNS], (rows, 1))
+        asked = [header.labels.vectors(name, header.config.seed, 0, _COLUMNS) for name in header.labels.names[:rows]]
+        vectors = np.concatenate(asked)
+    return grid(samples(network, header, z, vectors), _COLUMNS)
