@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
@@ -41,6 +42,7 @@ def every(context: typer.Context) -> None:
     """All suites, where none is named."""
     if context.invoked_subcommand is None:
         startup()
+        loader()
         training()
 
 
@@ -119,6 +121,43 @@ def _as_files(folder: Path) -> Path:
     for i, image in enumerate(open_dataset("avatars", (64, 64)).images[:4000]):
         save_png(folder / "all" / f"{i:05d}.png", image)
     return folder
+
+
+@app.command()
+def loader(rounds: Annotated[int, typer.Option(min=1)] = 9) -> None:
+    """What fetching a batch takes beside the step that trains on it, for the net of `training` in the auto precision."""
+    import torch
+
+    from gankit_train.batches import Batches
+    from gankit_train.config import configure
+    from gankit_train.data import open_dataset
+    from gankit_train.devices import pick_precision
+    from gankit_train.step import build, step
+
+    config, device = configure("dcgan", batch_size=_BATCH), torch.device("cpu")
+    data = open_dataset("avatars", (64, 64))
+    gan, batches, autocast = (
+        build(config, (64, 64, 3), 0, device),
+        Batches(data, config, device),
+        pick_precision("auto", device),
+    )
+    images = count(0, _BATCH)
+
+    def seconds(work: Callable[[], object]) -> float:
+        begin = time.perf_counter()
+        work()
+        return time.perf_counter() - begin
+
+    real, _ = batches.after(0)
+    step(gan, config, real, None, autocast)
+    measures: dict[str, Measure] = {
+        "fetching a batch": lambda: seconds(lambda: batches.after(next(images))),
+        "a step of the 64×64 DCGAN": lambda: seconds(lambda: step(gan, config, real, None, autocast)),
+    }
+    taken = interleave(measures, rounds)
+    fetch, whole = taken
+    ratios = {f"{fetch} / {whole}": ratio(taken[fetch], taken[whole])}
+    write("loader", {"unit": "s", "results": {n: summary(v) for n, v in taken.items()}, "ratios": ratios})
 
 
 @app.command()

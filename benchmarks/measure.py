@@ -48,13 +48,13 @@ def write(name: str, document: dict[str, Any]) -> Path:
 
 def markdown() -> list[str]:
     """A table of the stored results: medians with their spread, and ratios to what was measured in turn with them."""
-    lines = ["| what | median | from … to | against the peer, round by round |", "|---|---|---|---|"]
+    lines = ["| what | median | from … to | beside what it is measured with, round by round |", "|---|---|---|---|"]
     for path in sorted(RESULTS.glob("*.json")):
         document = json.loads(path.read_text())
         for name, value in document["results"].items():
             spread = f"{value['min']:.3g} … {value['max']:.3g}"
             ratios = [r for pair, r in document.get("ratios", {}).items() if pair.startswith(f"{name} / ")]
-            against = f"{ratios[0]['median']:.2f} ({ratios[0]['min']:.2f} … {ratios[0]['max']:.2f})" if ratios else ""
+            against = f"{ratios[0]['median']:.3g} ({ratios[0]['min']:.3g} … {ratios[0]['max']:.3g})" if ratios else ""
             lines.append(f"| `{name}` | {value['median']:.3g} {document['unit']} | {spread} | {against} |")
     return lines
 
