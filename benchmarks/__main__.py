@@ -125,7 +125,7 @@ def _as_files(folder: Path) -> Path:
 
 @app.command()
 def loader(rounds: Annotated[int, typer.Option(min=1)] = 9) -> None:
-    """What fetching a batch takes beside the step that trains on it, for the net of `training` in the auto precision."""
+    """What fetching a batch takes beside the step that trains on it: the net of `training`, precision auto."""
     import torch
 
     from gankit_train.batches import Batches

@@ -1,12 +1,13 @@
-"""From a checkpoint to files that compute what the network computed, and the proof of it.
+"""From a checkpoint or anybody's generator to files that compute what the network computed, and the proof of it.
 
 >>> import gankit_export
->>> gankit_export.export(Path("runs/cgan-avatars-32"))
+>>> list(gankit_export.export_run(Path("runs/cgan-avatars-32")))
+>>> gankit_export.export(generator, gankit.Card("faces", 64, 64, 3, z_dim=100), "faces.onnx")
 """
 
 from typing import Any
 
-__all__ = ["Exported", "export"]
+__all__ = ["Exported", "Recipe", "export", "export_run"]
 
 
 def __getattr__(name: str) -> Any:

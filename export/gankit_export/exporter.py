@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -13,11 +13,14 @@ from torch import nn
 
 import gankit
 from gankit.card import Card
-from gankit.errors import GankitError, UsageError, missing_extra
+from gankit.errors import DeviceError, GankitError, UsageError, missing_extra
 from gankit.files import written_whole
-from gankit_export.formats import FORMATS, Format
-from gankit_export.graph import ImageGraph
-from gankit_export.verify import verify
+from gankit.labels import Labels
+from gankit_export.bridge import bridge
+from gankit_export.formats import FORMATS, Format, Run
+from gankit_export.graph import PLAIN, ImageGraph, Recipe
+from gankit_export.outside import load
+from gankit_export.verify import Reference, verify
 from gankit_train import checkpoints
 
 
@@ -29,17 +32,19 @@ class Exported:
     path: Path
     size: int
     """Bytes."""
-    verification: dict[str, Any]
+    proofs: list[dict[str, Any]]
+    """What `verify` measured on each device that is there, the CPU first."""
 
 
-def export(
+def export_run(
     source: Path | None = None,
-    formats: Sequence[str] = tuple(FORMATS),
+    formats: Sequence[str] = ("onnx", "torchscript"),
     folder: Path | None = None,
     name: str | None = None,
     ema: bool = True,
-) -> list[Exported]:
-    """Writes `folder/NAME.onnx` and `folder/NAME.ts` of a checkpoint, each one only if it computes the same.
+    recipe: Recipe = PLAIN,
+) -> Iterator[Exported]:
+    """Writes `folder/NAME.onnx` and so on from a checkpoint, each only if it computes the same.
 
     Args:
         source: a checkpoint or a run folder, of which the newest checkpoint is taken; None takes the newest run.
@@ -47,6 +52,10 @@ def export(
         folder: None writes into the run folder.
         name: None takes the run folder's name.
         ema: the averaged weights, or the raw ones.
+        recipe: how the graph is written.
+
+    Yields:
+        Each file when it is there.
 
     Raises:
         UsageError: nothing to export there.
@@ -57,10 +66,9 @@ def export(
     header, document = checkpoints.read(checkpoint)
     network = checkpoints.generator(header, document, ema)
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    name = name or run.resolve().name
     height, width, channels = header.shape
     card = Card(
-        name,
+        name or run.resolve().name,
         height,
         width,
         channels,
@@ -72,34 +80,112 @@ def export(
         ema=ema,
         checkpoint_sha256=checkpoints.sha256(checkpoint),
     )
-    folder = folder or run
-    value_range = header.config.value_range
-    return [
-        write(FORMATS[each], network, card, folder / f"{name}{FORMATS[each].suffix}", value_range) for each in formats
-    ]
+    paths = [(folder or run) / f"{card.name}{FORMATS[each].suffix}" for each in formats]
+    yield from _export(network, card, paths, header.config.value_range, recipe)
 
 
-def write(
-    form: Format, network: nn.Module, card: Card, path: Path, value_range: tuple[float, float] = (-1.0, 1.0)
+def export_own(
+    source: str,
+    weights: Path | None,
+    init: dict[str, Any],
+    z_dim: int,
+    z_shape: tuple[int, ...] | None,
+    labels: tuple[str, ...],
+    value_range: tuple[float, float],
+    formats: Sequence[str],
+    folder: Path,
+    name: str | None,
+    recipe: Recipe,
+) -> Iterator[Exported]:
+    """Writes the generator `FILE.py:CLASS` with these weights; see `export` and `gankit_export.outside.load`.
+
+    Labels are taken as classes, each as frequent as the others.
+    """
+    network = bridge(load(source, weights, init), z_dim, z_shape, len(labels))
+    classes = (
+        Labels(labels, "classes", (1 / len(labels),) * len(labels), (tuple(range(len(labels))),)) if labels else None
+    )
+    name = name or Path(source.rsplit(":", 1)[0]).stem
+    sha256 = checkpoints.sha256(weights) if weights else ""
+    card = Card(name, *network.size, z_dim, classes, data=Path(source).name, checkpoint_sha256=sha256)
+    yield from _export(network, card, [folder / f"{name}{FORMATS[f].suffix}" for f in formats], value_range, recipe)
+
+
+def export(
+    module: nn.Module,
+    card: Card,
+    path: Path | str,
+    z_shape: tuple[int, ...] | None = None,
+    value_range: tuple[float, float] = (-1.0, 1.0),
+    recipe: Recipe = PLAIN,
 ) -> Exported:
+    """Writes anybody's generator as one file, only if it computes the same.
+
+    >>> card = gankit.Card("faces", 64, 64, 3, z_dim=100)
+    >>> gankit_export.export(generator, card, "faces.onnx", z_shape=(100, 1, 1))
+
+    Args:
+        module: takes z [n, *z_shape] and, with labels, a label: float [n, k], or int [n] for an embedding.
+        card: what the file is to say; output, precision, opset, rewrite, versions and proof are filled in.
+        path: its suffix chooses the format.
+        z_shape: how the module takes z; None takes [n, z_dim].
+        value_range: what the module makes of black and white.
+        recipe: how the graph is written.
+
+    Raises:
+        UsageError: no such format, or shapes that do not fit.
+        ModelError: a module that cannot follow the contract, see `gankit_export.bridge.bridge`.
+        GankitError: the file computes something else than the module, or cannot be written. No file is left.
+    """
+    path = Path(path)
+    if path.suffix not in (suffixes := [form.suffix for form in FORMATS.values()]):
+        raise UsageError(f"{path} has no suffix of a format; there are {', '.join(suffixes)}")
+    network = bridge(module, card.z_dim, z_shape, len(card.labels.names) if card.labels else 0)
+    if network.size != (size := (card.height, card.width, card.channels)):
+        raise UsageError(f"the module makes images of (height, width, channels) {network.size}, the card says {size}")
+    return next(_export(network, card, [path], value_range, recipe))
+
+
+def _export(
+    network: nn.Module, card: Card, paths: Sequence[Path], value_range: tuple[float, float], recipe: Recipe
+) -> Iterator[Exported]:
+    card = replace(card, output=recipe.output, precision=recipe.precision, rewrite=recipe.rewrite)
+    graph, reference = ImageGraph(network, value_range, recipe), Reference(network, card, value_range)
+    for path in paths:
+        form = next(form for form in FORMATS.values() if form.suffix == path.suffix)
+        yield write(form, graph, reference, card, path)
+
+
+def write(form: Format, graph: ImageGraph, reference: Reference, card: Card, path: Path) -> Exported:
     """Builds one file, proves it, and only then lets it have its name. Errors as for `export`."""
     if any(find_spec(package) is None for package in form.needs):
         raise missing_extra(f"exporting to {form.name}", "export,cpu", "export,gpu")
     versions = {name: version(name) for name in ("torch", *form.needs) if name != "onnxruntime"}
-    card = replace(card, opset=form.opset, versions={"gankit": gankit.__version__, **versions})
-    graph = ImageGraph(network, value_range)
+    opset = graph.recipe.opset if form.name == "onnx" else 0
+    card = replace(card, opset=opset, versions={"gankit": gankit.__version__, **versions})
     with written_whole(path, durable=True) as temporary:
         artefact = form.build(graph, card)
         form.save(artefact, card, temporary)
         try:
-            card = replace(card, verification=verify(form.open(temporary)[1], network, card, value_range))
+            proofs = [verify(run, reference, card, device) for device, run in _runs(form, temporary)]
         except GankitError as error:
             raise GankitError(f"{path} was not written: {error}") from error
+        card = replace(card, verification={"against": "the network in float64 on the CPU", "measured": proofs})
         form.save(artefact, card, temporary)
-        if form.open(temporary)[0] != card:
+        if form.open(temporary, "cpu")[0] != card:
             raise GankitError(f"{path} was not written: its card does not read back as it was written")
         size = temporary.stat().st_size
-    return Exported(form.name, path, size, card.verification)
+    return Exported(form.name, path, size, proofs)
+
+
+def _runs(form: Format, path: Path) -> Iterator[tuple[str, Run]]:
+    """The file on every device that is there."""
+    yield "cpu", form.open(path, "cpu")[1]
+    try:
+        run = form.open(path, "cuda")[1]
+    except DeviceError:  # there is none
+        return
+    yield "cuda", run
 
 
 def find_checkpoint(source: Path | None) -> Path:

@@ -16,14 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from gankit.card import KEY, Card
-from gankit.session import open_session
+from gankit.errors import DeviceError
+from gankit.session import Device, open_session
 from gankit_export.graph import ImageGraph
 
-OPSET = 18
-"""From 22 on, older CUDA providers have no ConvTranspose and move it to the CPU in silence."""
-
-Run = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[np.uint8]]
-"""z [n, z_dim] and label [n, k] or None → uint8 [n, height, width, channels]."""
+Run = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[Any]]
+"""z [n, z_dim] and label [n, k] or None → images, as the contract has them."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +30,14 @@ class Format:
 
     name: str
     suffix: str
-    opset: int
-    """Of ONNX; 0 for formats that have none."""
+    about: str
+    """What it is for."""
     needs: tuple[str, ...]
     """Packages beside torch."""
     build: Callable[[ImageGraph, Card], Any]
     save: Callable[[Any, Card, Path], None]
-    open: Callable[[Path], tuple[Card, Run]]
-    """Opens a file as a user would: its card, and a function that runs it on the CPU."""
+    open: Callable[[Path, Device], tuple[Card, Run]]
+    """Opens a file as a user would: its card, and what runs it. DeviceError where that device is not there."""
 
 
 def _examples(card: Card) -> tuple[torch.Tensor, ...]:
@@ -47,24 +45,38 @@ def _examples(card: Card) -> tuple[torch.Tensor, ...]:
     return (z, torch.zeros(2, len(card.labels.names))) if card.labels else (z,)
 
 
+def _dynamic(card: Card) -> tuple[dict[int, Any] | None, ...]:
+    """Which axes of z, and of label, may be any size."""
+    batch = torch.export.Dim("n")
+    return ({0: batch}, {0: batch}) if card.labels else ({0: batch},)
+
+
 def _build_onnx(graph: ImageGraph, card: Card) -> Any:
     inputs = ["z", "label"] if card.labels else ["z"]
-    batch = torch.export.Dim("n")
-    shapes = tuple({0: batch} for _ in inputs)
     with _quiet():
         program = torch.onnx.export(
             graph,
             _examples(card),
             dynamo=True,
-            opset_version=OPSET,
+            opset_version=graph.recipe.opset,
             input_names=inputs,
             output_names=["images"],
-            dynamic_shapes=shapes,
+            dynamic_shapes=_dynamic(card),
             external_data=False,
             verbose=False,
         )
     assert program is not None
-    return program.model_proto
+    model = program.model_proto
+    _forget_the_machine(model)
+    return model
+
+
+def _forget_the_machine(model: Any) -> None:
+    """Takes out what the exporter notes of itself: stack traces with the paths of whoever exported."""
+    graph = model.graph
+    for each in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del each.metadata_props[:]
+        each.doc_string = ""
 
 
 def _save_onnx(model: Any, card: Card, path: Path) -> None:
@@ -75,11 +87,11 @@ def _save_onnx(model: Any, card: Card, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def _open_onnx(path: Path) -> tuple[Card, Run]:
-    session = open_session(path, "cpu").session
+def _open_onnx(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
+    session = open_session(path, device).session
 
-    def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        images: NDArray[np.uint8] = session.run(None, {"z": z} if label is None else {"z": z, "label": label})[0]
+    def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[Any]:
+        images: NDArray[Any] = session.run(None, {"z": z} if label is None else {"z": z, "label": label})[0]
         return images
 
     return Card.from_json(session.get_modelmeta().custom_metadata_map[KEY]), run
@@ -87,36 +99,103 @@ def _open_onnx(path: Path) -> tuple[Card, Run]:
 
 def _build_torchscript(graph: ImageGraph, card: Card) -> Any:
     with _quiet():
-        return torch.jit.freeze(torch.jit.trace(graph.eval(), _examples(card)))  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(graph.eval(), _examples(card))  # type: ignore[no-untyped-call]
+        # Freezing would compute the float32 weights and store those.
+        return traced if graph.recipe.precision == "compact" else torch.jit.freeze(traced)
 
 
 def _save_torchscript(module: Any, card: Card, path: Path) -> None:
     buffer = io.BytesIO()  # a path would be written into the file, and with it whose machine it was made on
     with _quiet():
-        torch.jit.save(module, buffer, _extra_files={f"{KEY}.json": card.to_json()})
+        torch.jit.save(module, buffer, _extra_files={_EXTRA: card.to_json()})
     path.write_bytes(buffer.getvalue())
 
 
-def _open_torchscript(path: Path) -> tuple[Card, Run]:
-    extra = {f"{KEY}.json": ""}
+def _open_torchscript(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
+    extra = {_EXTRA: ""}
     with _quiet():
-        module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(path), map_location=_torch_device(device), _extra_files=extra)  # type: ignore[no-untyped-call]
+    return _card(extra), _torch_run(module, device)
 
+
+def _build_pt2(graph: ImageGraph, card: Card) -> Any:
+    shapes = {"z": _dynamic(card)[0], "label": _dynamic(card)[-1]} if card.labels else _dynamic(card)
+    with _quiet():
+        program = torch.export.export(graph.eval(), _examples(card), dynamic_shapes=shapes)
+    for node in program.graph.nodes:  # stack traces, as in _forget_the_machine
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def _save_pt2(program: Any, card: Card, path: Path) -> None:
+    buffer = io.BytesIO()
+    with _quiet():
+        torch.export.save(program, buffer, extra_files={_EXTRA: card.to_json()})
+    path.write_bytes(buffer.getvalue())
+
+
+def _open_pt2(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
+    extra = {_EXTRA: ""}
+    with _quiet():
+        program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
+        module = program.module().to(_torch_device(device))
+    return _card(extra), _torch_run(module, device)
+
+
+_EXTRA = f"{KEY}.json"
+
+
+def _card(extra: dict[str, Any]) -> Card:
+    text = extra[_EXTRA]
+    return Card.from_json(text.decode() if isinstance(text, bytes) else text)
+
+
+def _torch_device(device: Device) -> torch.device:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("this torch finds no CUDA")
+    return torch.device(device)
+
+
+def _torch_run(module: Any, device: Device) -> Run:
     @torch.no_grad()
-    def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[np.uint8]:
-        arguments = [torch.from_numpy(a) for a in (z, label) if a is not None]
-        images: NDArray[np.uint8] = module(*arguments).numpy()
+    def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[Any]:
+        arguments = [torch.from_numpy(a).to(_torch_device(device)) for a in (z, label) if a is not None]
+        images: NDArray[Any] = module(*arguments).cpu().numpy()
         return images
 
-    text = extra[f"{KEY}.json"]
-    return Card.from_json(text.decode() if isinstance(text, bytes) else text), run
+    return run
 
 
 FORMATS = {
     each.name: each
     for each in (
-        Format("onnx", ".onnx", OPSET, ("onnx", "onnxscript", "onnxruntime"), _build_onnx, _save_onnx, _open_onnx),
-        Format("torchscript", ".ts", 0, (), _build_torchscript, _save_torchscript, _open_torchscript),
+        Format(
+            "onnx",
+            ".onnx",
+            "apps without PyTorch: gan-gen, import gankit, ONNX Runtime in any language, browsers, phones",
+            ("onnx", "onnxscript", "onnxruntime"),
+            _build_onnx,
+            _save_onnx,
+            _open_onnx,
+        ),
+        Format(
+            "torchscript",
+            ".ts",
+            "programs that have PyTorch, Python or C++ (libtorch), without the code of the network",
+            (),
+            _build_torchscript,
+            _save_torchscript,
+            _open_torchscript,
+        ),
+        Format(
+            "pt2",
+            ".pt2",
+            "torch.export's successor of TorchScript, to compile ahead of time; open only files that you trust",
+            (),
+            _build_pt2,
+            _save_pt2,
+            _open_pt2,
+        ),
     )
 }
 

@@ -3,26 +3,86 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
+from gankit.errors import UsageError
 from gankit_train.networks import Generator
+
+OPSETS = (18, 20)
+"""The oldest and the newest ONNX opset that can be written. From 22 on, older CUDA providers have no ConvTranspose and
+move it to the CPU in silence."""
+
+Output = Literal["uint8", "float"]
+Precision = Literal["float32", "float16", "compact"]
+Rewrite = Literal["plain", "subpixel"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a graph is written; what it computes stays the same."""
+
+    opset: int = OPSETS[0]
+    """Of ONNX, which the other formats do not have. The oldest one is what most runtimes take."""
+    output: Output = "uint8"
+    """`uint8`: [n, height, width, channels], to show. `float`: float32 [n, channels, height, width] in [-1, 1]."""
+    precision: Precision = "float32"
+    """`float16`: half weights and arithmetic. `compact`: half weights that are cast to float32 when the file is opened,
+    so half the size and the arithmetic of float32."""
+    rewrite: Rewrite = "plain"
+    """`subpixel`: transposed convolutions as convolutions at the smaller size, see `Subpixel`."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be, by the name of its flag."""
+        if not OPSETS[0] <= self.opset <= OPSETS[1]:
+            raise UsageError(f"--opset must be from {OPSETS[0]} to {OPSETS[1]}, not {self.opset}")
+        for name, choices in (("output", Output), ("precision", Precision), ("rewrite", Rewrite)):
+            if getattr(self, name) not in get_args(choices):
+                raise UsageError(f"{name} is one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
+
+
+PLAIN = Recipe()
+TARGETS = {
+    # What measured fastest for each; CUDA has not been measured yet.
+    "cpu": PLAIN,
+    "cuda": Recipe(precision="float16"),
+    "openvino": Recipe(rewrite="subpixel"),
+}
+"""The recipes of `--for`."""
 
 
 class ImageGraph(nn.Module):
-    """z [n, z_dim] and label [n, k] → uint8 [n, height, width, channels]: the contract of an exported file."""
+    """z [n, z_dim] and label [n, k] → images: the contract of an exported file, after one of the recipes."""
 
-    def __init__(self, generator: nn.Module, value_range: tuple[float, float] = (-1.0, 1.0)) -> None:
+    def __init__(
+        self,
+        generator: nn.Module,
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        recipe: Recipe = PLAIN,
+    ) -> None:
         super().__init__()
-        self.generator = folded(generator)
-        self.low, self.high = value_range
+        generator = folded(generator)
+        if recipe.rewrite == "subpixel":
+            generator = with_subpixels(generator)
+        if recipe.precision == "compact":
+            _store_half(generator)
+        self.generator = generator.half() if recipe.precision == "float16" else generator
+        self.recipe, (self.low, self.high) = recipe, value_range
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """z float32 [n, z_dim], label float32 [n, k] or None → uint8 [n, height, width, channels]."""
-        images: Tensor = pixels(self.generator(z, label), self.low, self.high).to(torch.uint8).permute(0, 2, 3, 1)
-        return images
+        """z float32 [n, z_dim], label float32 [n, k] or None → what `Recipe.output` says."""
+        if self.recipe.precision == "float16":
+            z, label = z.half(), label if label is None else label.half()
+        images: Tensor = self.generator(z, label).float()
+        if self.recipe.output == "float":
+            scale = 2 / (self.high - self.low)
+            return images if scale == 1 and self.low == -1 else images * scale - (1 + self.low * scale)
+        return pixels(images, self.low, self.high).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def pixels(images: Tensor, low: float, high: float) -> Tensor:
@@ -34,30 +94,123 @@ def pixels(images: Tensor, low: float, high: float) -> Tensor:
     return (images * scale + (0.5 - low * scale)).clamp(0, 255)
 
 
-def folded(generator: nn.Module) -> nn.Module:
-    """A copy that computes the same with every batch normalisation multiplied into the layer before it."""
-    generator = deepcopy(generator).eval()
-    if isinstance(generator, Generator):  # its first layer's outputs run [height, width, channel]
-        _fold(generator.norm, generator.first, outputs=0, repeats=generator.innermost[0] * generator.innermost[1])
-        generator.norm = nn.Identity()
-    assert isinstance(generator.body, nn.Sequential)
-    layers = list(generator.body)
-    for before, layer in pairwise(layers):
-        _fold(layer, before, outputs=1 if isinstance(before, nn.ConvTranspose2d) else 0)
-    kept = (layer for layer in layers if not isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.Identity))
-    generator.body = nn.Sequential(*kept)
+class Subpixel(nn.Module):
+    """A transposed convolution with kernel 4, stride 2 and padding 1 as a convolution and a shuffle of its channels.
+
+    Each of the four pixels that an input pixel becomes sees 2×2 inputs through every second weight of the kernel; the
+    four are channels of one 2×2 convolution, which DepthToSpace puts into their places (Shi et al., "Real-Time Single
+    Image Super-Resolution", 2016). Exact; it computes one row and column too many, which are cropped.
+    """
+
+    def __init__(self, layer: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        here, there = layer.in_channels, layer.out_channels
+        phases = [layer.weight[:, :, a::2, b::2].flip(2, 3) for a in (0, 1) for b in (0, 1)]  # each [here, there, 2, 2]
+        weight = torch.stack(phases, 2).permute(1, 2, 0, 3, 4).reshape(4 * there, here, 2, 2)
+        self.convolution = nn.Conv2d(here, 4 * there, 2, padding=1)
+        self.convolution.weight = nn.Parameter(weight)
+        bias = torch.zeros(there) if layer.bias is None else layer.bias
+        self.convolution.bias = nn.Parameter(bias.repeat_interleave(4).to(weight.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] → [n, c', 2 h, 2 w]."""
+        return torch.pixel_shuffle(self.convolution(x), 2)[:, :, 1:-1, 1:-1]
+
+
+def with_subpixels(generator: nn.Module) -> nn.Module:
+    """A copy with every transposed convolution that can be rewritten as a `Subpixel`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    generator, found = deepcopy(generator), 0
+    for parent in list(generator.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, nn.ConvTranspose2d) and _is_doubling(layer):
+                setattr(parent, name, Subpixel(layer))
+                found += 1
+    if not found:
+        raise UsageError(
+            "--subpixel rewrites transposed convolutions of kernel 4, stride 2 and padding 1; there are none"
+        )
     return generator.requires_grad_(False)
 
 
-def _fold(norm: nn.Module, layer: nn.Module, outputs: int, repeats: int = 1) -> None:
-    """Puts the scale and shift of a batch normalisation into a layer without bias, whose outputs are axis `outputs`."""
-    weighted = isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
-    if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or not weighted:
-        return
-    assert norm.running_mean is not None and norm.running_var is not None and layer.bias is None
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-    shift = norm.bias - norm.running_mean * scale
+def _is_doubling(layer: nn.ConvTranspose2d) -> bool:
+    plain = layer.output_padding == (0, 0) and layer.dilation == (1, 1) and layer.groups == 1
+    return plain and layer.kernel_size == (4, 4) and layer.stride == (2, 2) and layer.padding == (1, 1)
+
+
+class _Widen(nn.Module):
+    """Half weights as they are stored → float32."""
+
+    def forward(self, half: Tensor) -> Tensor:
+        return half.float()
+
+
+def _store_half(generator: nn.Module) -> None:
+    """Weights in half; biases are few and stay as they are."""
+    for module in list(generator.modules()):
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.dim() > 1:
+            module.weight = nn.Parameter(weight.half(), requires_grad=False)
+            register_parametrization(module, "weight", _Widen(), unsafe=True)  # unsafe: it changes the type
+
+
+def folded(generator: nn.Module) -> nn.Module:
+    """A copy that computes the same with every batch normalisation multiplied into the layer before it.
+
+    One that no layer in the same `Sequential` stands before becomes a scale and a shift.
+    """
+    generator = deepcopy(generator).eval()
+    if isinstance(generator, Generator):  # its first layer's outputs run [height, width, channel]
+        _fold(generator.norm, generator.first, repeats=generator.innermost[0] * generator.innermost[1])
+        generator.norm = nn.Identity()
+    for parent in list(generator.modules()):
+        if isinstance(parent, nn.Sequential):
+            names = list(parent._modules)
+            for before, name in pairwise(names):
+                if _fold(parent._modules[name], parent._modules[before]):
+                    parent._modules[name] = nn.Identity()
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, _NORMS) and layer.running_mean is not None:
+                setattr(parent, name, _ScaleAndShift(layer))
+    return generator.requires_grad_(False)
+
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """What a batch normalisation multiplies with and adds after training."""
+    assert isinstance(norm, _NORMS) and norm.running_mean is not None and norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
+    return scale, (0 if norm.bias is None else norm.bias) - norm.running_mean * scale
+
+
+class _ScaleAndShift(nn.Module):
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        shape = (1, -1, 1, 1) if isinstance(norm, nn.BatchNorm2d) else (1, -1)
+        scale, shift = _scale_and_shift(norm)
+        self.scale, self.shift = nn.Parameter(scale.view(shape)), nn.Parameter(shift.view(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale + self.shift
+
+
+def _fold(norm: nn.Module | None, layer: nn.Module | None, repeats: int = 1) -> bool:
+    """Puts a batch normalisation's scale and shift into the layer before it, if that is one that can take them."""
+    if not isinstance(norm, _NORMS) or norm.running_mean is None:
+        return False
+    if not isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        return False
+    transposed = isinstance(layer, nn.ConvTranspose2d)
+    if transposed and layer.groups != 1:  # whose outputs are not one axis of the weights
+        return False
+    scale, shift = (values.repeat(repeats) for values in _scale_and_shift(norm))
     shape = [1] * layer.weight.dim()
-    shape[outputs] = -1
-    layer.weight = nn.Parameter(layer.weight * scale.repeat(repeats).view(shape))
-    layer.bias = nn.Parameter(shift.repeat(repeats))
+    shape[1 if transposed else 0] = -1
+    layer.weight = nn.Parameter(layer.weight * scale.view(shape))
+    layer.bias = nn.Parameter(shift if layer.bias is None else layer.bias * scale + shift)
+    return True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -17,14 +20,20 @@ from gankit.latents import latents
 from gankit_export.formats import Run
 from gankit_export.graph import pixels
 
-TOLERANCE = 0.02
-"""How far, in steps of 1/255, float32 arithmetic in another order may lie from the network before rounding.
+TOLERANCES = {"float32": 0.02, "compact": 1.0, "float16": 2.0}
+"""How far, in steps of 1/255, a file on the CPU may lie from the network before rounding.
 
 Rounding to bytes takes up to half a step by itself, which is not counted: a byte that is right has no error at all.
-The generators here differ by 0.001 at most; a wrong layer is off by tens.
+For float32, that is arithmetic in another order: 0.001 at most in the generators here. Half weights were off by up to
+0.1 and half arithmetic by up to 0.3. A wrong layer is off by tens.
 """
+GPU_TOLERANCE = 2.0
+"""The same on a GPU, whose tensor cores multiply float32 as TF32, with 10 bits of mantissa."""
+
 _BATCHES = (1, 7, 64)
+_FAR = 4  # times as far from 0 as latents are: where somebody's own numbers may lead to
 _SEED = 2**63  # latents that no user is likely to have looked at
+_TIMED_ROUNDS = 3
 
 Floats = NDArray[np.float32]
 
@@ -39,10 +48,12 @@ class Case:
 
 
 def cases(card: Card) -> Iterator[Case]:
-    """Several batch sizes on fresh latents; with labels, each label alone, all kinds mixed, and a blend of all."""
+    """Several batch sizes on fresh latents, latents far out; with labels, each alone, all kinds mixed, and a blend."""
     for i, n in enumerate(_BATCHES):
         z = latents(_SEED + i, 0, n, card.z_dim)
         yield Case(f"batch of {n}", z, card.labels.vectors(None, _SEED, 0, n) if card.labels else None)
+    z = np.float32(_FAR) * latents(_SEED + len(_BATCHES), 0, 7, card.z_dim)
+    yield Case("latents far out", z, card.labels.vectors(None, _SEED, 0, 7) if card.labels else None)
     if card.labels:
         k = len(card.labels.names)
         for i, vector in enumerate(np.eye(k, dtype=np.float32)):
@@ -51,50 +62,90 @@ def cases(card: Card) -> Iterator[Case]:
         yield Case("a blend of all labels", latents(_SEED, 50, 7, card.z_dim), np.full((7, k), 1 / k, np.float32))
 
 
+class Reference:
+    """What the network computes on every case, in float64 and in float32, worked out once for all files."""
+
+    def __init__(self, network: nn.Module, card: Card, value_range: tuple[float, float]) -> None:
+        exact = deepcopy(network).double()
+        self.cases = list(cases(card))
+        self.steps = [_steps(exact, case, value_range, torch.float64) for case in self.cases]
+        """Before rounding, in steps: float64 [n, height, width, channels], where a byte is what truncation leaves."""
+        self.bytes = [
+            np.clip(_steps(network, case, value_range, torch.float32), 0, 255).astype(np.uint8) for case in self.cases
+        ]
+
+
 @torch.no_grad()
-def verify(run: Run, network: nn.Module, card: Card, value_range: tuple[float, float] = (-1.0, 1.0)) -> dict[str, Any]:
-    """Compares a file with the network on every case; returns what was measured, for the card.
+def _steps(
+    network: nn.Module, case: Case, value_range: tuple[float, float], dtype: torch.dtype
+) -> NDArray[np.floating[Any]]:
+    label = None if case.label is None else torch.from_numpy(case.label).to(dtype)
+    images = pixels(network(torch.from_numpy(case.z).to(dtype), label), *value_range)
+    steps: NDArray[np.floating[Any]] = images.permute(0, 2, 3, 1).numpy()
+    return steps
+
+
+def verify(run: Run, reference: Reference, card: Card, device: str = "cpu") -> dict[str, Any]:
+    """Compares a file with the network on every case; returns what was measured.
 
     Args:
         run: runs the file.
-        network: the generator as it was trained, in float32 on the CPU.
+        reference: what the network computes.
         card: what the file says of itself.
-        value_range: what the network makes of black and white.
+        device: where `run` computes; it decides the tolerance.
 
     Raises:
-        GankitError: a shape or type that is not the contract's, or a byte out of tolerance: names the case, the image,
-            the pixel and both values.
+        GankitError: a shape or type that is not the contract's, or a value out of tolerance: names the case, the
+            image, the pixel and both values.
     """
     shape = (card.height, card.width, card.channels)
-    images, worst, unequal = 0, 0.0, 0
-    for case in cases(card):
-        label = None if case.label is None else torch.from_numpy(case.label)
-        exact = pixels(network(torch.from_numpy(case.z), label), *value_range).permute(0, 2, 3, 1).numpy()
+    if card.output == "float":
+        shape = (card.channels, card.height, card.width)
+    dtype = np.uint8 if card.output == "uint8" else np.float32
+    tolerance = max(TOLERANCES[card.precision], GPU_TOLERANCE if device != "cpu" else 0)
+    worst, total, unequal, values = 0.0, 0.0, 0, 0
+    for case, exact, rounded in zip(reference.cases, reference.steps, reference.bytes, strict=True):
         try:
-            made = run(case.z, case.label)
+            made: NDArray[Any] = run(case.z, case.label)
         except Exception as error:  # whatever the runtime raises, the file does not do what it should
-            raise GankitError(f"{case.what}: the exported file fails: {one_line(error)}") from error
-        if made.dtype != np.uint8 or made.shape != (len(case.z), *shape):
+            raise GankitError(f"{case.what}: the exported file fails on {device}: {one_line(error)}") from error
+        if made.dtype != dtype or made.shape != (len(case.z), *shape):
             raise GankitError(
                 f"{case.what}: the exported file makes {made.dtype} {list(made.shape)} "
-                f"where uint8 {[len(case.z), *shape]} was due"
+                f"where {np.dtype(dtype)} {[len(case.z), *shape]} was due"
             )
-        # A byte b stands for all values from b up to b + 1; the error is how far outside of them the network's lies.
-        error_steps = np.maximum(np.abs(made + np.float32(0.5) - exact) - np.float32(0.5), 0)
+        if card.output == "uint8":
+            # A byte b stands for all values from b to b + 1; the error is how far outside the network's lies.
+            error_steps = np.maximum(np.abs(made + 0.5 - exact) - 0.5, 0)
+        else:
+            made = np.clip(127.5 * made.astype(np.float64).transpose(0, 2, 3, 1) + 128, 0, 255)
+            error_steps = np.abs(made - exact)
         at = np.unravel_index(int(error_steps.argmax()), error_steps.shape)
-        if not error_steps[at] <= TOLERANCE:
+        if not error_steps[at] <= tolerance:
             raise GankitError(
-                f"{case.what}: the exported file computes something else: image {at[0]}, pixel ({at[2]}, {at[1]}), "
-                f"channel {at[3]} is {made[at]} where the network has {exact[at]:.3f}"
+                f"{case.what}: the exported file computes something else on {device}: image {at[0]}, "
+                f"pixel ({at[2]}, {at[1]}), channel {at[3]} is {made[at]:.4g} where the network has {exact[at]:.3f}, "
+                f"more than {tolerance} apart"
             )
-        images, worst = images + len(case.z), max(worst, float(error_steps[at]))
-        unequal += int((made != exact.astype(np.uint8)).sum())
+        worst, total = max(worst, float(error_steps[at])), total + float(error_steps.sum())
+        unequal, values = unequal + int((made.astype(np.uint8) != rounded).sum()), values + made.size
     return {
-        "against": "the network in float32 on the CPU",
-        "images": images,
-        "batches": list(_BATCHES),
-        "labels": len(card.labels.names) if card.labels else 0,
+        "device": device,
+        "images": sum(len(case.z) for case in reference.cases),
         "largest_error_steps": round(worst, 6),
-        "tolerance_steps": TOLERANCE,
-        "equal_bytes": 1 - unequal / (images * int(np.prod(shape))),
+        "mean_error_steps": round(total / values, 8),
+        "tolerance_steps": tolerance,
+        "equal_bytes": 1 - unequal / values,
+        "images_per_s": round(_speed(run, reference), 1),
     }
+
+
+def _speed(run: Run, reference: Reference) -> float:
+    """Images a second in the largest batch, the median of a few; it says what to expect, and is no benchmark."""
+    case = max(reference.cases, key=lambda case: len(case.z))
+    seconds = []
+    for _ in range(_TIMED_ROUNDS):
+        begin = time.perf_counter()
+        run(case.z, case.label)
+        seconds.append(time.perf_counter() - begin)
+    return len(case.z) / median(seconds)

@@ -10,11 +10,11 @@ import torch
 import gankit
 from gankit.card import Card
 from gankit.errors import GankitError, ModelError, UsageError
-from gankit_export import export
+from gankit_export import Recipe, export_run
 from gankit_export.exporter import write
 from gankit_export.formats import FORMATS, Format
-from gankit_export.graph import ImageGraph, folded
-from gankit_export.verify import cases
+from gankit_export.graph import PLAIN, ImageGraph, folded
+from gankit_export.verify import Reference, cases
 from gankit_train import checkpoints
 from tests.conftest import Command, refused
 from tests.train.test_run import go
@@ -36,9 +36,14 @@ def card(header: checkpoints.Header) -> Card:
     return Card("x", height, width, channels, header.config.z_dim, header.labels, opset=18)
 
 
+def proving(generator: Any, header: checkpoints.Header, recipe: Recipe = PLAIN) -> tuple[ImageGraph, Reference, Card]:
+    said = replace(card(header), precision=recipe.precision, output=recipe.output, rewrite=recipe.rewrite)
+    return ImageGraph(generator, recipe=recipe), Reference(generator, said, (-1, 1)), said
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 def test_both_files_compute_what_the_network_computes(run: Path, tmp_path: Path) -> None:
-    made = export(run, folder=tmp_path)
+    made = list(export_run(run, folder=tmp_path))
     assert [m.path.name for m in made] == [f"{run.name}.onnx", f"{run.name}.ts"]
     header, generator = network(run)
     runtime = gankit.load(made[0].path, device="cpu")
@@ -68,26 +73,27 @@ def test_both_files_compute_what_the_network_computes(run: Path, tmp_path: Path)
 )
 def test_other_networks_are_proved_too(tmp_path: Path, settings: dict[str, Any]) -> None:
     run = go(tmp_path / "run", images=640, lr_g=0.01, **settings)[0].run
-    for made in export(run):
-        assert made.verification["equal_bytes"] > 0.999
+    for made in export_run(run, list(FORMATS)):
+        assert made.proofs[0]["equal_bytes"] > 0.999
     assert gankit.load(run / "run.onnx", device="cpu").sample(3).std() > 5
 
 
 def test_the_card_tells_where_the_file_comes_from(run: Path, tmp_path: Path) -> None:
-    made = export(run, folder=tmp_path, name="mine")
-    for each in made:
-        found = FORMATS[each.format].open(each.path)[0]
+    for each in export_run(run, list(FORMATS), tmp_path, "mine"):
+        found = FORMATS[each.format].open(each.path, "cpu")[0]
         assert (found.name, found.height, found.channels, found.z_dim) == ("mine", 28, 1, 8)
         assert (found.variant, found.data, found.images_seen) == (run.name.split("-")[0], "digits", 640)
         assert found.ema and found.checkpoint_sha256 == checkpoints.sha256(checkpoints.newest(run))
         assert found.versions["torch"] == torch.__version__
-        assert found.verification["batches"] == [1, 7, 64]
-        assert found.verification["largest_error_steps"] <= found.verification["tolerance_steps"] == 0.02
-        assert found.verification["labels"] == (10 if found.variant == "cgan" else 0)
+        proof = found.verification["measured"][0]
+        assert proof == each.proofs[0] and proof["device"] == "cpu"
+        assert proof["images"] == 1 + 7 + 64 + 7 + (7 * 11 if found.variant == "cgan" else 0)
+        assert 0 <= proof["mean_error_steps"] <= proof["largest_error_steps"] <= proof["tolerance_steps"] == 0.02
+        assert (found.precision, found.rewrite, found.output) == ("float32", "plain", "uint8")
 
 
 def test_the_graph_keeps_the_contract(run: Path, tmp_path: Path) -> None:
-    model = onnx.load(export(run, ["onnx"], tmp_path)[0].path)
+    model = onnx.load(next(export_run(run, ["onnx"], tmp_path)).path)
     onnx.checker.check_model(model, full_check=True)
     assert [i.name for i in model.graph.input] == ["z"] + ["label"] * run.name.startswith("cgan")
     for value in [*model.graph.input, *model.graph.output]:
@@ -106,7 +112,7 @@ def test_folding_changes_no_number(run: Path) -> None:
 
 
 def test_raw_weights_are_others(run: Path, tmp_path: Path) -> None:
-    averaged, raw = (export(run, ["onnx"], tmp_path, str(ema), ema)[0].path for ema in (True, False))
+    averaged, raw = (next(export_run(run, ["onnx"], tmp_path, str(ema), ema)).path for ema in (True, False))
     assert not np.array_equal(gankit.load(averaged, "cpu").sample(4), gankit.load(raw, "cpu").sample(4))
     assert not gankit.load(raw, "cpu").card.ema
 
@@ -144,9 +150,9 @@ def test_a_file_that_computes_something_else_is_an_error_and_is_not_left(
     if damage == "off by one label" and header.labels is None:
         damage = "flipped kernel"
     with pytest.raises(
-        GankitError, match=r"was not written: .*computes something else: image \d+, pixel .* is \d+ where"
+        GankitError, match=r"was not written: .*computes something else on cpu: image \d+, pixel .* is \d+ where"
     ):
-        write(_damaged(form, damage), generator, card(header), tmp_path / f"x{form.suffix}")
+        write(_damaged(form, damage), *proving(generator, header), tmp_path / f"x{form.suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,7 +166,7 @@ def test_a_frozen_batch_is_caught(run: Path, tmp_path: Path) -> None:
         return model
 
     with pytest.raises(GankitError, match="batch of 1"):
-        write(replace(FORMATS["onnx"], build=build), generator, card(header), tmp_path / "x.onnx")
+        write(replace(FORMATS["onnx"], build=build), *proving(generator, header), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,12 +211,12 @@ def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: P
 def test_what_a_format_needs_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], needs=("no_such_package",)))
     with pytest.raises(GankitError, match=r"exporting to onnx needs.*gankit\[export,cpu\]"):
-        export(run, ["onnx"], tmp_path)
-    export(run, ["torchscript"], tmp_path)
+        next(export_run(run, ["onnx"], tmp_path))
+    next(export_run(run, ["torchscript"], tmp_path))
     assert [p.suffix for p in tmp_path.iterdir()] == [".ts"]
 
 
 def test_errors_are_also_the_built_in_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run"):
-        export(tmp_path / "none")
+        next(export_run(tmp_path / "none"))
     assert issubclass(ModelError, ValueError) and issubclass(UsageError, ValueError)

@@ -6,6 +6,7 @@ and the activations have no kinks for a last digit to move a unit across.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,10 @@ def main(out: Path) -> None:
     data, weights = open_dataset("digits"), {}
     for name, config in CASES.items():
         ranks = join("cpu", config.batch_size, config.packing)
-        gan = build(config, (28, 28, 1), 10, cpu, ranks)
+        # Another seed would give each process weights of its own, were they not sent around.
+        gan = build(replace(config, seed=ranks.rank), (28, 28, 1), 10, cpu, ranks)
+        gan.noise.generator.manual_seed(config.seed)
+        ranks.start_alike((gan.G, gan.G_ema, gan.D))
         gan.optimizer_g = torch.optim.SGD(gan.G.parameters(), 1e-3)
         gan.optimizer_d = torch.optim.SGD(gan.D.parameters(), 1e-3)
         batches = Batches(data, config, cpu, ranks)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gankit.errors import UsageError
+from gankit.errors import GankitError, UsageError
 from gankit_train import checkpoints
 from gankit_train.ranks import Ranks, join
 from tests.train import share_a_batch
@@ -42,6 +42,58 @@ def test_torchrun_trains_one_run_that_one_process_can_resume(tmp_path: Path) -> 
     rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows] == [64, 128]
     assert "resumed at 128 images" in run(*command, "--images", 192, cwd=tmp_path)
+
+
+APART = """
+import os, signal, sys
+from pathlib import Path
+from gankit_train.cli import main
+sys.argv = ["gan-train", "dcgan", "--filters", "4", "--batch-size", "8", "--images", "100M", "--log-every", "10M"]
+sys.argv += ["--out", "run"]
+if sys.argv_extra == "settings":
+    sys.argv += ["--seed", os.environ["RANK"]]
+else:
+    from gankit_train import loop
+    step, calls = loop.step, []
+    def counted(*arguments):
+        calls.append(0)
+        if len(calls) == 20 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*arguments)
+    loop.step = counted
+main()
+"""
+
+
+def test_processes_with_other_settings_are_refused_once(tmp_path: Path) -> None:
+    (tmp_path / "apart.py").write_text(APART.replace("sys.argv_extra", "'settings'"))
+    done = subprocess.run([*TORCHRUN, "apart.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and not (tmp_path / "run").exists()
+
+
+def test_a_signal_to_any_process_stops_all_of_them_with_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "apart.py").write_text(APART.replace("sys.argv_extra", "'signal'"))
+    assert "stopped at 256 images" in run(*TORCHRUN, "apart.py", cwd=tmp_path)  # they ask each other every 16 steps
+    assert checkpoints.newest(tmp_path / "run").name == "000000256.pt"
+
+
+def test_an_error_of_the_first_process_reaches_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr("gankit_train.ranks.dist.broadcast_object_list", lambda box, source: sent.append(box[0]))
+
+    def fail() -> None:
+        raise UsageError("no such data")
+
+    with pytest.raises(UsageError, match="no such data"):
+        Ranks(0, 2).from_first(fail)
+    assert isinstance(sent[0], tuple) and isinstance(sent[0][1], UsageError)
+
+
+def test_weights_that_came_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gankit_train.ranks.dist.broadcast", lambda tensor, source: tensor.add_(1e-9))
+    monkeypatch.setattr("gankit_train.ranks.dist.all_reduce", lambda tensor: None)
+    with pytest.raises(GankitError, match="weights have come apart"):
+        Ranks(1, 2).agree([torch.nn.Linear(2, 2)])
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,11 @@ from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_
 from gankit_train.data.sources import BUILT_IN
 from gankit_train.loop import Finished, train
 from gankit_train.presets import PRESETS
+from gankit_train.report import Reporter
 from tests.conftest import Command, picture, refused
 
 
-class Silent:
+class Silent(Reporter):
     """A reporter that keeps the lines."""
 
     def __init__(self) -> None:
@@ -29,9 +30,6 @@ class Silent:
 
     def line(self, text: str) -> None:
         self.lines.append(text)
-
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        pass
 
 
 SMALL: dict[str, Any] = {
@@ -41,6 +39,7 @@ SMALL: dict[str, Any] = {
     "batch_size": 16,
     "log_every": 64,
     "precision": "float32",
+    "evaluate_samples": 50,
 }
 
 
@@ -89,6 +88,9 @@ def test_a_run_folder_has_everything(tmp_path: Path) -> None:
 def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path: Path, variant: str) -> None:
     # 5,000 images in steps of 400: the second part crosses into the next pass over the data, within a step.
     settings: dict[str, Any] = {"batch_size": 400, "log_every": 2000}
+    everything = {"augment": ("color", "translation", "cutout"), "instance_noise": 0.1, "instance_noise_images": 6000}
+    everything |= {"dropout": 0.1, "packing": 2, "horizontal_flips": True, "optimizer": "rmsprop"}
+    settings |= {"vanilla": {"label_noise": 0.1, "label_flips": 0.1}, "dcgan": everything}.get(variant, {})
     go(tmp_path / "whole", variant, images=8000, **settings)
     go(tmp_path / "parts", variant, images=4000, **settings)
     go(tmp_path / "parts", variant, images=8000, **settings)
@@ -129,9 +131,20 @@ def test_a_changed_setting_is_refused_by_name(tmp_path: Path) -> None:
     go(tmp_path, images=64)
     with pytest.raises(UsageError, match=r"--z-dim 8, now it is 9.*--fresh"):
         go(tmp_path, images=128, z_dim=9)
+    with pytest.raises(UsageError, match=r"--z-dim 8, now it is 9; with --lr-g 0.0002, now it is 0.1: ask"):
+        go(tmp_path, images=128, z_dim=9, lr_g=0.1)
     with pytest.raises(UsageError, match="variant dcgan, now it is cgan"):
         go(tmp_path, variant="cgan", images=128)
     go(tmp_path, images=128, log_every=32, keep=1)  # these may change
+
+
+def test_a_preset_that_was_left_out_is_named(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"data": "digits", "images": 128, "batch_size": 64, "evaluate_samples": 50}
+    train(configure("vanilla", preset="mnist-mlp-tanh", **settings), Silent(), tmp_path)
+    with pytest.raises(UsageError, match="was begun with --preset mnist-mlp-tanh: ask for the same"):
+        train(configure("vanilla", **{**settings, "images": 256}), Silent(), tmp_path)
+    finished = train(configure("vanilla", preset="mnist-mlp-tanh", **{**settings, "images": 192}), Silent(), tmp_path)
+    assert finished.images == 192
 
 
 def test_other_data_is_refused(tmp_path: Path) -> None:
@@ -148,12 +161,22 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path: 
     assert any("damaged" in line and newest.name in line for line in lines)
     assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [192, 64]  # it does not push a good one out
     assert any("resumed at 64 images" in line for line in lines) and finished.images == 192
+    assert len(list((tmp_path / "checkpoints").glob("*.damaged"))) == 1  # kept for whoever can mend it
     for path in checkpoints.find(tmp_path):
         path.write_bytes(b"")
-    with pytest.raises(GankitError, match="none of the 2 checkpoints"):
-        go(tmp_path, images=256)
-    assert len(list((tmp_path / "checkpoints").glob("*.damaged"))) == 3  # kept for whoever can mend them
+    for _ in range(2):  # the second time it must not start over in silence
+        with pytest.raises(GankitError, match="none of the 2 checkpoints"):
+            go(tmp_path, images=256)
     assert older.name == "000000064.pt"
+
+
+def test_a_checkpoint_of_another_gankit_is_not_damaged(tmp_path: Path) -> None:
+    go(tmp_path, images=64)
+    path = checkpoints.newest(tmp_path)
+    torch.save(torch.load(path, weights_only=True) | {"schema": 1}, path)
+    with pytest.raises(GankitError, match=r"has schema 1, not 2: use the gankit that wrote it"):
+        go(tmp_path, images=128)
+    assert checkpoints.find(tmp_path) == [path]
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -272,7 +295,7 @@ def test_a_full_disk_is_one_line_and_loses_no_checkpoint(tmp_path: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert same(weights(tmp_path), before)
-    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["000000064.pt"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["000000064.pt", "best.pt"]
     assert go(tmp_path, images=128)[0].images == 128
 
 
@@ -295,6 +318,11 @@ def test_the_best_checkpoint_stays_and_is_the_nearest_to_the_data(
     assert best() == (320, 0.2)
     rows = [json.loads(row) for row in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [r["sliced_wasserstein"] for r in rows if "sliced_wasserstein" in r] == [0.5, 0.3, 0.4, 0.35, 0.2]
+
+
+def test_a_short_run_has_a_best_checkpoint_too(tmp_path: Path) -> None:
+    go(tmp_path, images=64)
+    assert checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0].images == 64
 
 
 def test_the_distance_is_measured_for_real(tmp_path: Path) -> None:
@@ -400,6 +428,9 @@ def test_sizes_are_width_by_height() -> None:
         (["dcgan", "--size", "27", "--g-kernels", "5"], 2, ["27 pixels", "24 and 32 can"]),
         (["dcgan", "--g-widths", "a,b"], 2, ["'a,b'", "256,512"]),
         (["dcgan", "--packing", "7"], 2, ["--batch-size 64", "--packing 7"]),
+        (["dcgan", "--packing", "64"], 2, ["--batch-size 64", "--packing 64"]),
+        (["dcgan", "--seed", "18446744073709551616"], 2, ["--seed"]),
+        (["dcgan", "--lr-g", "inf"], 2, ["--lr-g"]),
     ],
 )
 def test_wrong_use_is_one_clear_line(
@@ -428,7 +459,7 @@ def test_presets_are_listed_and_overridden(command: Command, tmp_path: Path) -> 
     assert [line.split()[0] for line in listed] == list(PRESETS) and all(len(line) > 50 for line in listed)
     line = ["gan-train", "vanilla", "--preset", "mnist-mlp-tanh", "--data", "digits", "--lr-d", "0.001"]
     shown = command(*line, "--dry-run").stderr
-    assert "lr_d=0.001" in shown and "dropout=0.3" in shown and "preset=mnist-mlp-tanh" in shown
+    assert "lr_d=0.001" in shown and "z_dim=64" in shown and "preset=mnist-mlp-tanh" in shown
     assert "run       runs/mnist-mlp-tanh-digits-28" in shown
 
 

@@ -114,7 +114,7 @@ def test_packed_images_are_judged_together() -> None:
     assert torch.equal(gan.D(images, label) == scores, torch.tensor([True, True, False]))
     assert gan.D.body[0].weight.shape[1] == 2 * (3 + 2)
     assert {"loss_d", "loss_g", "r1"} <= step(gan, config, images, label, EXACT).keys()
-    with pytest.raises(UsageError, match="--batch-size 64 is no multiple of --packing 3"):
+    with pytest.raises(UsageError, match="--batch-size 64 is not two or more times --packing 3"):
         configure("dcgan", packing=3)
 
 
@@ -212,6 +212,8 @@ def test_what_d_is_told() -> None:
     ones, zeros = told(label_smoothing=0.1)
     assert ones.unique().tolist() == pytest.approx([0.9]) and zeros.unique().tolist() == [0]  # one-sided
     ones, zeros = told(label_noise=0.2)
+    outwards = told(label_noise=-0.1)
+    assert 1.09 < outwards[0].max() < 1.1 and -0.1 < outwards[1].min() < -0.09
     assert 0.8 < ones.min() < 0.81 and ones.max() > 0.99 and zeros.min() < 0.01 and 0.19 < zeros.max() < 0.2
     ones, zeros = told(label_flips=0.05)
     assert ones.mean().item() == pytest.approx(0.95, abs=0.01) and zeros.mean().item() == pytest.approx(0.05, abs=0.01)
@@ -225,7 +227,7 @@ def test_what_d_is_told() -> None:
         ({"loss": "hinge", "label_noise": 0.1}, "--label-noise has no meaning for --loss hinge"),
         ({"dropout": 1.0}, "--dropout must be at least 0 and at most"),
         ({"critic_steps": 0}, "--critic-steps must be at least 1, not 0"),
-        ({"g_widths": (0,)}, r"--g-widths needs numbers of at least 1, not \[0\]"),
+        ({"g_widths": (0,)}, "--g-widths must be at least 1, not 0"),
         ({"network": "mlp", "g_kernels": (4,)}, "--g-kernels has no meaning for --network mlp"),
         ({"augment": ("color", "flip")}, "--augment is one of color, translation, cutout, not 'flip'"),
         ({"fit": "zoom"}, "--fit is one of crop, pad, stretch, not 'zoom'"),

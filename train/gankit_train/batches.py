@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from gankit_train.config import Config
 from gankit_train.data import Dataset
-from gankit_train.ranks import Ranks
+from gankit_train.ranks import ALONE, Ranks
 
 
 class Batches:
     """The packed data on the training device, in an order that follows from the seed and a count of images."""
 
-    def __init__(self, data: Dataset, config: Config, device: torch.device, ranks: Ranks = Ranks()) -> None:  # noqa: B008
+    def __init__(self, data: Dataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.images = torch.from_numpy(data.images)
         if device.type == "cuda" and data.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
             self.images = self.images.to(device)
@@ -30,13 +30,13 @@ class Batches:
         """
         chosen = torch.from_numpy(self._indices(start)[self.rows])
         # Out of a memory map only the rows asked for are read; on a GPU the gather happens there.
-        images = self.images[chosen.to(self.images.device)].to(self.device, non_blocking=True)
+        images = self.images[chosen.to(self.images.device, non_blocking=True)].to(self.device, non_blocking=True)
         low, high = self.config.value_range
         real = images.permute(0, 3, 1, 2).float().div_(255 / (high - low)).add_(low)
         if self.config.horizontal_flips:
             mirrored = np.random.Generator(np.random.Philox(key=[self.config.seed, start], counter=1 << 64))
-            chosen_ones = torch.from_numpy(mirrored.random(self.config.batch_size)[self.rows] < 0.5).to(self.device)
-            real = torch.where(chosen_ones[:, None, None, None], real.flip(3), real)
+            which = torch.from_numpy(mirrored.random((self.config.batch_size, 1, 1, 1))[self.rows] < 0.5)
+            real = torch.where(which.to(self.device, non_blocking=True), real.flip(3), real)
         return real, None if self.vectors is None else self.vectors[chosen].to(self.device, non_blocking=True)
 
     def _indices(self, start: int) -> NDArray[np.int64]:

@@ -81,12 +81,13 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
 
     Raises:
         ModelError: cut off, no checkpoint of ours, or a pickle that would run code.
+        GankitError: one that may be sound, but not for this gankit, or that cannot be read now.
     """
     try:
         # weights_only: a checkpoint from somebody else must not run code.
         document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != _SCHEMA:
-            raise ModelError(f"{path} has schema {document['schema']}, not {_SCHEMA}: use the gankit that wrote it")
+            raise GankitError(f"{path} has schema {document['schema']}, not {_SCHEMA}: use the gankit that wrote it")
         labels = document["labels"]
         header = Header(
             Config.from_json(document["config"]),
@@ -99,11 +100,13 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
         )
     except FileNotFoundError:
         raise UsageError(f"there is no checkpoint at {path}") from None
+    except GankitError:
+        raise
+    except OSError as error:
+        raise GankitError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
     except pickle.UnpicklingError as error:
         raise ModelError(f"{path} is no checkpoint of gan-train, or it wants to run code, which is refused") from error
-    except (RuntimeError, EOFError, OSError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
+    except (RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
         raise ModelError(f"{path} is cut off or no checkpoint of gan-train: {one_line(error)}") from error
     return header, document
 

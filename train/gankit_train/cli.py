@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 from dataclasses import MISSING, fields
@@ -12,8 +13,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from gankit.console import Debug, run
-from gankit.errors import UsageError, missing_extra
-from gankit_train.config import VARIANTS, Config, configure
+from gankit.errors import GankitError, UsageError, missing_extra
+from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_list, parse_names, parse_size
 from gankit_train.presets import PRESETS
 
 
@@ -21,7 +22,7 @@ def _train(
     variant: Annotated[
         str, typer.Argument(help=f"{', '.join(VARIANTS)}; or presets, to list them.", metavar="|".join(VARIANTS))
     ],
-    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside an existing run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.")] = False,
     debug: Debug = False,
@@ -43,10 +44,18 @@ def _train(
         from gankit_train.report import Console
     except ModuleNotFoundError as error:
         raise missing_extra(f"gan-train (module {error.name})", "train") from None
-    with Console() as console:
-        finished = train(config, console, out, fresh, dry_run)
+    try:
+        with Console() as console:
+            finished = train(config, console, out, fresh, dry_run)
+    except GankitError as error:
+        if os.environ.get("RANK", "0") != "0":  # the first of torchrun's processes says it
+            sys.exit(error.exit_code)
+        raise
     if finished.signal == signal.SIGINT:
         sys.exit(130)
+
+
+_METAVARS = {parse_count: "N", parse_size: "SIZE", parse_list: "N,N,…", parse_names: "NAME,NAME,…"}
 
 
 def _signature() -> inspect.Signature:
@@ -59,11 +68,13 @@ def _signature() -> inspect.Signature:
         if each.name == "variant":
             continue
         help_text, parser, many = each.metadata["help"], each.metadata["parser"], each.name == "attribute"
+        if choices := each.metadata["one_of"]:
+            help_text += f" One of {', '.join(map(str, choices))}."
         if each.default not in (None, (), "", MISSING):
             differs = [f"{v} {table[each.name]}" for v, table in VARIANTS.items() if each.name in table]
             help_text += f" [default: {'; '.join([str(each.default), *differs])}]"
         kind = list[str] if many else str if parser else types[each.name]
-        option = typer.Option(help=help_text, parser=parser, metavar="N" if parser else None, show_default=False)
+        option = typer.Option(help=help_text, parser=parser, metavar=_METAVARS.get(parser), show_default=False)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         default: Any = [] if many else None
         settings.append(

@@ -46,15 +46,39 @@ def parse_names(text: str | tuple[str, ...]) -> tuple[str, ...]:
     return text if isinstance(text, tuple) else tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
-def setting(default: T, help: str, parser: Any = None, free: bool = False) -> T:  # noqa: A002  # typer's word
-    """A field of Config: what `--help` says of it, how its text is read, and whether a resumed run may change it."""
-    metadata = {"help": help, "parser": parser, "free": free}
+Range = tuple[float, float]
+_FROM_0: Range = (0, math.inf)
+_FROM_1: Range = (1, math.inf)
+_SHARE: Range = (0, 0.99999)
+_ACTIVATIONS = ("relu", "leaky-relu", "elu", "silu")
+
+
+def setting(
+    default: T,
+    help: str,  # noqa: A002  # typer's word
+    parser: Any = None,
+    *,
+    within: Range | None = None,
+    one_of: tuple[Any, ...] = (),
+    free: bool = False,
+) -> T:
+    """A field of Config.
+
+    Args:
+        default: where neither a variant nor a preset has another.
+        help: for `--help`.
+        parser: reads its text, where that is more than its type.
+        within: the least and the greatest value; lists hold for each element, None is always allowed.
+        one_of: the choices.
+        free: whether it may differ when a run is resumed.
+    """
+    metadata = {"help": help, "parser": parser, "within": within, "one_of": one_of, "free": free}
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Config:
-    """All that decides what a run computes. Fields that are `free` may differ when a run is resumed."""
+    """All that decides what a run computes."""
 
     variant: str
     preset: str = setting("", "A text's recipe; `gan-train presets` lists them. Other flags override it.", free=True)
@@ -66,101 +90,146 @@ class Config:
     size: tuple[int, int] | None = setting(
         None, "Image size: 64, or WIDTHxHEIGHT. [default: the data's own]", parse_size
     )
-    channels: int | None = setting(None, "1 for grey, 3 for colour. [default: as the data]")
-    fit: str = setting("crop", "How pictures take that shape: crop, pad or stretch.")
+    channels: int | None = setting(None, "1 for grey, 3 for colour. [default: as the data]", one_of=(1, 3))
+    fit: str = setting("crop", "How pictures take that shape.", one_of=("crop", "pad", "stretch"))
     horizontal_flips: bool = setting(False, "Show D every second image mirrored.")
     attribute: tuple[str, ...] = setting((), "Label to condition on; may be given several times. [default: all]")
     images: int = setting(
-        500_000, "Train until the discriminator has seen this many: 50000, 50k, 2M.", parse_count, free=True
+        500_000, "Train until D has seen this many: 50000, 50k, 2M.", parse_count, within=_FROM_1, free=True
     )
-    epochs: float | None = setting(None, "The same as a number of passes over the data.", free=True)
-    batch_size: int = setting(64, "Images in a step.")
-    z_dim: int = setting(100, "Length of the latent vector.")
-    network: str = setting("conv", "conv, or mlp for fully connected layers.")
-    filters: int = setting(64, "Channels next to the image; each layer further in has twice as many, up to 8 times.")
+    epochs: float | None = setting(
+        None, "The same as a number of passes over the data.", within=(0.001, math.inf), free=True
+    )
+    batch_size: int = setting(64, "Images in a step.", within=(2, math.inf))
+    z_dim: int = setting(100, "Length of the latent vector.", within=_FROM_1)
+    network: str = setting("conv", "Convolutions, or fully connected layers.", one_of=("conv", "mlp"))
+    filters: int = setting(
+        64, "Channels next to the image; each layer further in has twice as many, up to 8 times.", within=_FROM_1
+    )
     g_widths: tuple[int, ...] = setting(
-        (), "Channels of G's layers from z to the image instead, such as 512,256,128,64; units in an mlp.", parse_list
+        (),
+        "Channels of G's layers from z to the image instead, such as 512,256,128,64; units in an mlp.",
+        parse_list,
+        within=_FROM_1,
     )
-    d_widths: tuple[int, ...] = setting((), "The same for D, from the image to the score.", parse_list)
-    g_kernels: tuple[int, ...] = setting((), "G's kernels: one, or one for each layer. [default: 4]", parse_list)
-    d_kernels: tuple[int, ...] = setting((), "D's kernels. [default: 4]", parse_list)
-    g_strides: tuple[int, ...] = setting((), "By how much each layer of G enlarges. [default: 2]", parse_list)
-    d_strides: tuple[int, ...] = setting((), "By how much each layer of D reduces. [default: 2]", parse_list)
+    d_widths: tuple[int, ...] = setting((), "The same for D, from the image to the score.", parse_list, within=_FROM_1)
+    g_kernels: tuple[int, ...] = setting(
+        (), "G's kernels: one, or one for each layer. [default: 4]", parse_list, within=_FROM_1
+    )
+    d_kernels: tuple[int, ...] = setting((), "D's kernels. [default: 4]", parse_list, within=_FROM_1)
+    g_strides: tuple[int, ...] = setting(
+        (), "By how much each layer of G enlarges. [default: 2]", parse_list, within=_FROM_1
+    )
+    d_strides: tuple[int, ...] = setting(
+        (), "By how much each layer of D reduces. [default: 2]", parse_list, within=_FROM_1
+    )
     upsample: bool = setting(False, "G repeats pixels and convolves, in place of transposed convolutions.")
-    output: str = setting("tanh", "Last function of G: tanh, or sigmoid, with which D sees images in [0, 1].")
-    g_activation: str = setting("relu", "Between G's layers: relu, leaky-relu, elu or silu.")
-    d_activation: str = setting("leaky-relu", "Between D's layers.")
-    leak: float = setting(0.2, "Slope of leaky-relu below zero.")
+    output: str = setting(
+        "tanh", "Last function of G; with a sigmoid D sees images in [0, 1].", one_of=("tanh", "sigmoid")
+    )
+    g_activation: str = setting("relu", "Between G's layers.", one_of=_ACTIVATIONS)
+    d_activation: str = setting("leaky-relu", "Between D's layers.", one_of=_ACTIVATIONS)
+    leak: float = setting(0.2, "Slope of leaky-relu below zero.", within=_FROM_0)
     bias: bool = setting(True, "Biases in the layers that no normalisation follows.")
     init: str = setting(
-        "auto", "Weights: normal, he, xavier, torch (its own); auto is normal for nets with batch norm, else he."
+        "auto",
+        "Weights at the start; torch is its own, auto is normal for convolutions with batch norm and he for others.",
+        one_of=("auto", "normal", "he", "xavier", "torch"),
     )
-    init_std: float = setting(0.02, "Standard deviation of --init normal.")
-    g_norm: str = setting("batch", "Normalisation in the generator: batch or none.")
-    d_norm: str = setting("batch", "Normalisation in the discriminator: batch, spectral or none.")
-    dropout: float = setting(0.0, "Share of the discriminator's activations that a step leaves out.")
-    loss: str = setting("non-saturating", "non-saturating, minimax, wasserstein, hinge or relativistic.")
-    critic_steps: int = setting(1, "Steps of the discriminator for each of the generator.")
-    gradient_penalty: float = setting(0.0, "Weight λ of WGAN-GP's penalty (Gulrajani et al. 2017); 0 for none.")
-    weight_clip: float = setting(0.0, "Clip the critic's weights to this (Arjovsky et al. 2017: 0.01); 0 for not.")
-    r1: float = setting(0.0, "Weight γ of the R1 penalty on real images (Mescheder et al. 2018); 0 for none.")
-    r2: float = setting(0.0, "The same on fake images.")
-    label_smoothing: float = setting(0.0, "D is told 1 minus this of real images (Salimans et al. 2016).")
-    label_noise: float = setting(0.0, "What D is told is moved inwards by U(0, this).")
-    label_flips: float = setting(0.0, "Share of the images of which D is told the opposite.")
+    init_std: float = setting(0.02, "Standard deviation of --init normal.", within=_FROM_0)
+    g_norm: str = setting("batch", "Normalisation in G.", one_of=("batch", "none"))
+    d_norm: str = setting("batch", "Normalisation in D.", one_of=("batch", "spectral", "none"))
+    dropout: float = setting(0.0, "Share of D's activations that a step leaves out.", within=_SHARE)
+    loss: str = setting(
+        "non-saturating",
+        "What D's scores are made to cost.",
+        one_of=("non-saturating", "minimax", "wasserstein", "hinge", "relativistic"),
+    )
+    critic_steps: int = setting(1, "Steps of D for each of G.", within=_FROM_1)
+    gradient_penalty: float = setting(
+        0.0, "Weight λ of WGAN-GP's penalty (Gulrajani et al. 2017); 0 for none.", within=_FROM_0
+    )
+    weight_clip: float = setting(
+        0.0, "Clip the critic's weights to this (Arjovsky et al. 2017: 0.01); 0 for not.", within=_FROM_0
+    )
+    r1: float = setting(
+        0.0, "Weight γ of the R1 penalty on real images (Mescheder et al. 2018); 0 for none.", within=_FROM_0
+    )
+    r2: float = setting(0.0, "The same on fake images.", within=_FROM_0)
+    label_smoothing: float = setting(
+        0.0, "D is told 1 minus this of real images (Salimans et al. 2016).", within=(0, 0.5)
+    )
+    label_noise: float = setting(
+        0.0, "What D is told is moved inwards by U(0, this); outwards where it is negative.", within=(-0.5, 0.5)
+    )
+    label_flips: float = setting(0.0, "Share of the images of which D is told the opposite.", within=(0, 0.5))
     instance_noise: float = setting(
-        0.0, "Deviation of noise on all that D sees, falling to none (Sønderby et al. 2017)."
+        0.0, "Deviation of noise on all that D sees, falling to none (Sønderby et al. 2017).", within=_FROM_0
     )
-    instance_noise_images: int = setting(200_000, "Images after which that noise is gone.", parse_count)
+    instance_noise_images: int = setting(200_000, "Images after which that noise is gone.", parse_count, within=_FROM_1)
     augment: tuple[str, ...] = setting(
-        (), "DiffAugment (Zhao et al. 2020) of all that D sees: any of color,translation,cutout.", parse_names
+        (),
+        "DiffAugment (Zhao et al. 2020) of all that D sees, joined by commas.",
+        parse_names,
+        one_of=("color", "translation", "cutout"),
     )
-    packing: int = setting(1, "Images that D judges together, against collapse (PacGAN, Lin et al. 2018).")
-    optimizer: str = setting("adam", "adam or rmsprop.")
-    lr_g: float = setting(2e-4, "Learning rate of the generator.")
-    lr_d: float = setting(2e-4, "Learning rate of the discriminator.")
-    beta1: float = setting(0.5, "Adam's decay of the first moment.")
-    beta2: float = setting(0.999, "Adam's decay of the second moment; RMSprop's only one.")
-    ema: float = setting(0.999, "Decay a step of the averaged generator, which is what is sampled and exported.")
-    seed: int = setting(0, "Rules everything that is random.")
-    precision: str = setting("auto", "float32, bf16, or auto: bf16 where the hardware computes in it.", free=True)
-    device: str = setting("auto", "auto, cuda or cpu.", free=True)
-    log_every: int = setting(5_000, "Images between two rows of metrics.jsonl.", parse_count, free=True)
-    sample_every: int = setting(25_000, "Images between two sheets in samples/.", parse_count, free=True)
-    checkpoint_every: int = setting(50_000, "Images between two checkpoints.", parse_count, free=True)
-    keep: int = setting(2, "Checkpoints to keep, the newest ones; best.pt stays beside them.", free=True)
-    evaluate_every: int = setting(
-        50_000, "Images between two measurements of the distance to the data, which best.pt goes by.", parse_count, True
+    packing: int = setting(
+        1, "Images that D judges together, against collapse (PacGAN, Lin et al. 2018).", within=_FROM_1
     )
+    optimizer: str = setting("adam", "Of both networks.", one_of=("adam", "rmsprop"))
+    lr_g: float = setting(2e-4, "Learning rate of G.", within=_FROM_0)
+    lr_d: float = setting(2e-4, "Learning rate of D.", within=_FROM_0)
+    beta1: float = setting(0.5, "Adam's decay of the first moment.", within=_SHARE)
+    beta2: float = setting(0.999, "Adam's decay of the second moment; RMSprop's only one.", within=_SHARE)
+    ema: float = setting(
+        0.999, "Decay a step of the averaged generator, which is what is sampled and exported.", within=_SHARE
+    )
+    seed: int = setting(0, "Rules everything that is random.", within=(0, 2**63 - 1))
+    precision: str = setting(
+        "auto",
+        "Of the arithmetic; auto is bf16 where the hardware has it.",
+        one_of=("auto", "float32", "bf16"),
+        free=True,
+    )
+    device: str = setting("auto", "Where to compute.", one_of=("auto", "cuda", "cpu"), free=True)
     compile: bool = setting(False, "Compile the networks with torch.compile; the first steps take minutes.", free=True)
+    log_every: int = setting(5_000, "Images between two rows of metrics.jsonl.", parse_count, within=_FROM_1, free=True)
+    sample_every: int = setting(
+        25_000, "Images between two sheets in samples/.", parse_count, within=_FROM_1, free=True
+    )
+    checkpoint_every: int = setting(50_000, "Images between two checkpoints.", parse_count, within=_FROM_1, free=True)
+    keep: int = setting(
+        2, "Checkpoints to keep, the newest ones; best.pt stays beside them.", within=_FROM_1, free=True
+    )
+    evaluate_every: int = setting(
+        50_000,
+        "Images between two measurements of the distance to the data, which best.pt goes by.",
+        parse_count,
+        within=_FROM_1,
+        free=True,
+    )
+    evaluate_samples: int = setting(2_000, "Samples that a measurement takes.", within=(2, math.inf), free=True)
     tensorboard: bool = setting(False, "Write metrics and sheets for TensorBoard too.", free=True)
 
     def __post_init__(self) -> None:
         """Refuses values that cannot be, each by the name of its flag."""
         if self.variant not in VARIANTS:
             raise UsageError(f"there is no variant {self.variant!r}; there are {', '.join(VARIANTS)}")
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # so that NaN is refused as well
-                raise UsageError(
-                    f"{flag(name)} must be at least {low}"
-                    + (f" and at most {high}" if high < math.inf else "")
-                    + f", not {value}"
-                )
-        for name, choices in _CHOICES.items():
-            value = getattr(self, name)
-            for each in value if isinstance(value, tuple) else (value,):
-                if each not in choices:
-                    raise UsageError(f"{flag(name)} is one of {', '.join(str(c) for c in choices if c)}, not {each!r}")
+        for each in fields(self):
+            value, within, choices = (getattr(self, each.name), *(each.metadata.get(n) for n in ("within", "one_of")))
+            for one in value if isinstance(value, tuple) else (value,) if value is not None else ():
+                if within and not (within[0] <= one <= within[1] and one < math.inf):  # so that NaN is refused as well
+                    most = f" and at most {within[1]}" if within[1] < math.inf else ""
+                    raise UsageError(f"{flag(each.name)} must be at least {within[0]}{most}, not {one}")
+                if choices and one not in choices:
+                    raise UsageError(f"{flag(each.name)} is one of {', '.join(map(str, choices))}, not {one!r}")
         if self.attribute and not self.conditional:
             raise UsageError(f"{self.variant} takes no labels, so --attribute has no meaning for it; use cgan")
-        for name in LISTS:
-            if min(getattr(self, name), default=1) < 1:
-                raise UsageError(f"{flag(name)} needs numbers of at least 1, not {list(getattr(self, name))}")
-            if getattr(self, name) and self.network == "mlp" and not name.endswith("widths"):
+        for name in ("g_kernels", "d_kernels", "g_strides", "d_strides", "upsample"):
+            if getattr(self, name) and self.network == "mlp":
                 raise UsageError(f"{flag(name)} has no meaning for --network mlp, which has no convolutions")
-        if self.batch_size % self.packing:
-            raise UsageError(f"--batch-size {self.batch_size} is no multiple of --packing {self.packing}")
+        if self.batch_size % self.packing or self.batch_size < 2 * self.packing:
+            raise UsageError(f"--batch-size {self.batch_size} is not two or more times --packing {self.packing}")
         if self.loss == "wasserstein" and not self.gradient_penalty and not self.weight_clip:
             raise UsageError(
                 "--loss wasserstein needs a bounded critic: add --gradient-penalty 10, or --weight-clip 0.01"
@@ -218,38 +287,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """The settings in which a variant differs from the defaults above."""
 
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(["images", "log_every", "sample_every", "checkpoint_every", "keep"], (1, math.inf)),
-    **dict.fromkeys(["evaluate_every", "instance_noise_images"], (1, math.inf)),
-    **dict.fromkeys(["z_dim", "filters", "critic_steps", "packing"], (1, math.inf)),
-    **dict.fromkeys(["lr_g", "lr_d", "r1", "r2", "gradient_penalty", "weight_clip", "seed"], (0, math.inf)),
-    **dict.fromkeys(["instance_noise", "init_std", "leak"], (0, math.inf)),
-    **dict.fromkeys(["label_smoothing", "label_noise", "label_flips"], (0, 0.5)),
-    **dict.fromkeys(["ema", "beta1", "beta2", "dropout"], (0, 0.99999)),
-    "epochs": (0.001, math.inf),
-    "batch_size": (2, math.inf),
-}
-LISTS = tuple(f"{network}_{what}" for network in "gd" for what in ("widths", "kernels", "strides"))
-"""The settings that are a number for each layer."""
-
-_ACTIVATIONS = ("relu", "leaky-relu", "elu", "silu")
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "channels": (None, 1, 3),
-    "fit": ("crop", "pad", "stretch"),
-    "network": ("conv", "mlp"),
-    "output": ("tanh", "sigmoid"),
-    "g_activation": _ACTIVATIONS,
-    "d_activation": _ACTIVATIONS,
-    "init": ("auto", "normal", "he", "xavier", "torch"),
-    "augment": ("color", "translation", "cutout"),
-    "g_norm": ("batch", "none"),
-    "d_norm": ("batch", "spectral", "none"),
-    "loss": ("non-saturating", "minimax", "wasserstein", "hinge", "relativistic"),
-    "optimizer": ("adam", "rmsprop"),
-    "precision": ("auto", "float32", "bf16"),
-    "device": ("auto", "cuda", "cpu"),
-}
-
 
 def configure(variant: str, **overrides: Any) -> Config:
     """The settings of a variant, or of the preset if one is named, and what overrides them; None overrides nothing.
@@ -269,14 +306,25 @@ def configure(variant: str, **overrides: Any) -> Config:
 
 
 def refuse_changes(run: Path, before: Config, now: Config) -> None:
-    """Raises UsageError, by name and with both values, where `now` would not continue what `before` began."""
-    for each in fields(Config):
-        old, new = getattr(before, each.name), getattr(now, each.name)
-        if old != new and not each.metadata.get("free"):
-            raise UsageError(
-                f"{run} was trained with {flag(each.name)} {old}, now it is {new}: "
-                "ask for the same to resume, or add --fresh to start over beside it"
-            )
+    """Raises UsageError, by names and with both values, where `now` would not continue what `before` began."""
+    settings = [each.name for each in fields(Config) if not each.metadata.get("free")]
+    changed = [name for name in settings if getattr(before, name) != getattr(now, name)]
+    if before.preset != now.preset and len(changed) > 1:
+        raise UsageError(
+            f"{run} was begun with {f'--preset {before.preset}' if before.preset else 'no preset'}: "
+            "ask for the same to resume, or add --fresh to start over beside it"
+        )
+    if changed:
+        both = (f"{flag(n)} {_shown(getattr(before, n))}, now it is {_shown(getattr(now, n))}" for n in changed)
+        raise UsageError(
+            f"{run} was trained with {'; with '.join(both)}: "
+            "ask for the same to resume, or add --fresh to start over beside it"
+        )
+
+
+def _shown(value: Any) -> str:
+    """A setting as one would give it."""
+    return (",".join(map(str, value)) or "none") if isinstance(value, tuple) else str(value)
 
 
 def flag(name: str) -> str:

@@ -7,17 +7,17 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import GankitError, UsageError
+from gankit.errors import GankitError, ModelError, UsageError
 from gankit.files import written_whole
 from gankit.images import save_png
 from gankit.labels import Labels
@@ -31,32 +31,11 @@ from gankit_train.measures import sliced_wasserstein
 from gankit_train.networks import Shape, parameters, plan
 from gankit_train.presets import PRESETS
 from gankit_train.ranks import join
-from gankit_train.report import open_board
+from gankit_train.report import Reporter, open_board
 from gankit_train.samples import samples, sheet
 from gankit_train.step import GAN, build, step
 
-_EVALUATED = 2_000  # samples that a measurement takes
-_COUNTED_FROM = 1_000_000  # their latents, beyond those of sheets
-
-
-class Reporter(Protocol):
-    """What a run tells while it runs; `gan-train` draws progress bars from it, a program may pass its own."""
-
-    def line(self, text: str) -> None:
-        """One line worth reading."""
-
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """How far it is."""
-
-
-class _Silent:
-    """What the processes beside the first one report to."""
-
-    def line(self, text: str) -> None:
-        """Nothing."""
-
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Nothing."""
+_EVALUATED_FROM = 1_000_000  # the first latent of those that a measurement takes, beyond those of sheets
 
 
 @dataclass(frozen=True)
@@ -87,19 +66,20 @@ def train(
     # Where and with what
     ranks = join(config.device, config.batch_size, config.packing)
     first = ranks.rank == 0  # the one that reports and writes
-    report = report if first else _Silent()
+    report = report if first else Reporter()
     device = pick_device(config.device)
     autocast = pick_precision(config.precision, device)
     data = ranks.in_turn(lambda: _open_data(config, report))
     shape = (int(data.images.shape[1]), int(data.images.shape[2]), int(data.images.shape[3]))
     config = _resolved(config, data, shape)
+    ranks.same((config.to_json(), data.fingerprint, autocast._enabled), "settings or data")
     run = ranks.from_first(lambda: _run_folder(config, data, shape, out, fresh))
     labels = data.labels if config.conditional else None
     header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
 
     # New, or where it stopped
     gan = build(config, shape, data.vectors.shape[1], device, ranks)
-    if (found := ranks.from_first(lambda: _last_good(run, report))) is not None:
+    if (found := ranks.from_first(lambda: _last_good(run, report, dry_run))) is not None:
         saved, document = found
         refuse_changes(run, saved.config, config)
         _refuse_other_data(run, saved, header)
@@ -132,31 +112,23 @@ def train(
     board = open_board(run, header.images) if config.tensorboard and first else None
     if first:
         _begin(run, config, header.images)
-    intervals = {
-        "log": config.log_every,
-        "sample": config.sample_every,
-        "checkpoint": config.checkpoint_every,
-        "evaluate": config.evaluate_every,
-    }
+    intervals = {name: getattr(config, f"{name}_every") for name in ("log", "sample", "checkpoint", "evaluate")}
     sums: dict[str, tuple[Tensor, int]] = {}
     note, since, clock = "", header.images, time.perf_counter()
-    last = False
+    stopped = last = False
     with _signals() as stopped_by:
         while not last:
             for name, value in step(gan, config, *batches.after(header.images), autocast).items():
-                total, steps = sums.get(name, (torch.zeros((), device=device), 0))
-                sums[name] = total + value, steps + 1
+                sums[name] = (sums[name][0] + value, sums[name][1] + 1) if name in sums else (value, 1)
             before, header = header.images, replace(header, images=header.images + config.batch_size)
             due = {name for name, every in intervals.items() if header.images // every > before // every}
-            last = header.images >= config.images
-            if due or ranks.world == 1:  # several processes must stop at the same step, and ask each other at ticks
-                last = last or ranks.any(bool(stopped_by), device)
+            if due or ranks.world == 1 or gan.steps % 16 == 0:  # several must ask each other, which takes time
+                stopped = ranks.any(bool(stopped_by), device)
+            last = stopped or header.images >= config.images
 
             if due or last:  # whatever is due, so that no checkpoint is made of networks that have diverged
-                seconds = time.perf_counter() - clock
-                row = _row(gan, config, header.images, sums) | {
-                    "images_per_s": round((header.images - since) / seconds, 2)
-                }
+                row = _row(gan, config, header.images, sums)  # waits for the device
+                row["images_per_s"] = round((header.images - since) / (time.perf_counter() - clock), 2)
                 if not all(map(np.isfinite, row.values())) or not _finite(gan):
                     kept = checkpoints.find(run)
                     good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
@@ -165,13 +137,15 @@ def train(
                     )
                 ranks.agree((gan.G, gan.D))
                 note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row.get('loss_g', math.nan):.2f}"
-                if "evaluate" in due and first:
+                best = False
+                if ("evaluate" in due or header.images >= config.images) and first:
                     row["sliced_wasserstein"] = round(_distance(gan, header, data), 6)
-                    if row["sliced_wasserstein"] < header.distance:
-                        header = replace(header, distance=row["sliced_wasserstein"])
-                        checkpoints.save(run, header, gan, "best")
+                    best = row["sliced_wasserstein"] < header.distance
+                    header = replace(header, distance=min(header.distance, row["sliced_wasserstein"]))
                 if ("checkpoint" in due or last) and first:
                     checkpoints.save(run, header, gan)
+                if best:
+                    checkpoints.save(run, header, gan, "best")
                 if first:
                     _append(run / "metrics.jsonl", json.dumps(row))
                 if ("sample" in due or last) and first:
@@ -186,12 +160,12 @@ def train(
             report.progress("training", min(header.images, config.images), config.images, note)
     if board:
         board.close()
-    if stopped_by:
+    if stopped:
         again = f"the same command with --out {run} and without --fresh" if fresh else "the same command"
         report.line(f"stopped at {header.images:,} images with a checkpoint; {again} goes on from there")
     report.line(f"{'samples':10}{run}/samples/{header.images:09d}.png")
     report.line(f"{'export':10}gan-export {run}")
-    return Finished(run, header.images, stopped_by[0] if stopped_by else None)
+    return Finished(run, header.images, (stopped_by or [signal.SIGTERM])[0] if stopped else None)
 
 
 def _row(gan: GAN, config: Config, images: int, sums: dict[str, tuple[Tensor, int]]) -> dict[str, float]:
@@ -210,11 +184,11 @@ def _row(gan: GAN, config: Config, images: int, sums: dict[str, tuple[Tensor, in
 
 def _distance(gan: GAN, header: checkpoints.Header, data: Dataset) -> float:
     """Of fresh samples to as many images of the data, and under their labels."""
-    n = min(_EVALUATED, len(data.images))
+    n = min(header.config.evaluate_samples, len(data.images))
     shuffled = np.random.Generator(np.random.Philox(header.config.seed)).permutation(len(data.images))
     chosen = np.sort(shuffled[:n])
     vectors = data.vectors[chosen].astype(np.float32) if header.labels else None
-    z = latents(header.config.seed, _COUNTED_FROM, n, header.config.z_dim)
+    z = latents(header.config.seed, _EVALUATED_FROM, n, header.config.z_dim)
     return sliced_wasserstein(data.images[chosen], samples(gan.G_ema, header, z, vectors))
 
 
@@ -269,17 +243,25 @@ def _resolved(config: Config, data: Dataset, shape: Shape) -> Config:
     return replace(config, size=shape[:2], channels=shape[2], attribute=attribute, images=images, epochs=None)
 
 
-def _last_good(run: Path, report: Reporter) -> tuple[checkpoints.Header, dict[str, Any]] | None:
+def _last_good(run: Path, report: Reporter, dry_run: bool) -> tuple[checkpoints.Header, dict[str, Any]] | None:
     """The newest checkpoint that can be read; a damaged one is reported and the one before it is taken."""
-    found = checkpoints.find(run)
-    for path in found:
+    damaged: list[Path] = []
+    for path in checkpoints.find(run):
         try:
-            return checkpoints.read(path)
-        except GankitError as error:
+            header, document = checkpoints.read(path)
+        except ModelError as error:
             report.line(f"{'damaged':10}{error}")
-            path.rename(path.with_suffix(".damaged"))  # else it would count as one of those to keep
-    if found:
-        raise GankitError(f"none of the {len(found)} checkpoints in {run} can be read; --fresh starts over beside it")
+            damaged.append(path)
+            continue
+        if not dry_run:
+            for each in damaged:
+                each.rename(each.with_suffix(".damaged"))  # else it would count as one of those to keep
+        with suppress(GankitError):  # it may be newer than this one, and must not give way to a worse one
+            best = checkpoints.read(path.with_name("best.pt"))[0]
+            header = replace(header, distance=min(header.distance, best.distance))
+        return header, document
+    if damaged:
+        raise GankitError(f"none of the {len(damaged)} checkpoints in {run} can be read; --fresh starts over beside it")
     return None
 
 

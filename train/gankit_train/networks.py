@@ -209,59 +209,55 @@ class Dropout(nn.Module):
 class Discriminator(nn.Module):
     """Images [n, channels, height, width] and label [n, k] → scores, unbounded; higher means more real.
 
-    With packing, as many images as that are judged together and there are [n / packing] scores.
+    Convolutional or, as an mlp, on the pixels in a row, which the label joins. With packing, as many images as that
+    are judged together and there are [n / packing] scores.
     """
 
     def __init__(self, config: Config, shape: Shape, k: int, noise: Noise) -> None:
         super().__init__()
-        self.packing = config.packing
-        layers = plan(config, "d", shape, k)
+        self.packing, self.dense = config.packing, config.network == "mlp"
+        layers: list[tuple[Callable[..., nn.Module], nn.Module]]  # each with the normalisation that may follow it
+        if self.dense:
+            widths = [self.packing * (math.prod(shape) + k), *(config.d_widths or (config.g_widths or _MLP)[::-1])]
+            layers = [(partial(nn.Linear, *two), nn.BatchNorm1d(two[1])) for two in pairwise(widths)]
+            features = widths[-1]
+        else:
+            planned = plan(config, "d", shape, k)
+            layers = [
+                (partial(nn.Conv2d, here, there, kernel, stride, _padding(kernel, stride)), nn.BatchNorm2d(there))
+                for here, there, kernel, stride, _, _ in planned
+            ]
+            features = planned[-1].there * math.prod(planned[-1].after)
         body: list[nn.Module] = []
-        for i, (here, there, kernel, stride, _, _) in enumerate(layers):
-            weights = partial(nn.Conv2d, here, there, kernel, stride, _padding(kernel, stride))
-            body += _judging(config, i, weights, nn.BatchNorm2d(there), noise)
-        score = nn.Linear(layers[-1].there * math.prod(layers[-1].after), 1, bias=config.bias)
-        self.body = nn.Sequential(*body, nn.Flatten(), _spectral(score, config.d_norm))
+        for i, (weights, norm) in enumerate(layers):
+            normed = config.d_norm == "batch" and i > 0  # not at the image: Radford et al. 2015, section 3
+            body += [_spectral(weights(bias=config.bias and not normed), config.d_norm)]
+            body += [norm] if normed else []
+            body += [_ACTIVATIONS[config.d_activation](config)]
+            body += [Dropout(config.dropout, noise)] if config.dropout else []
+        score = _spectral(nn.Linear(features, 1, bias=config.bias), config.d_norm)
+        self.body = nn.Sequential(*body, nn.Flatten(), score)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
         """images [n, channels, height, width], label [n, k] or None → scores [n / packing], float32."""
-        if label is not None:
-            images = torch.cat([images, label[:, :, None, None].expand(-1, -1, *images.shape[2:])], 1)
-        if self.packing > 1:
-            images = images.reshape(-1, self.packing * images.shape[1], *images.shape[2:])
-        scores: Tensor = self.body(images.contiguous(memory_format=torch.channels_last))
-        return scores.flatten().float()
-
-
-class DenseDiscriminator(nn.Module):
-    """The same by fully connected layers; the label joins the pixels."""
-
-    def __init__(self, config: Config, shape: Shape, k: int, noise: Noise) -> None:
-        super().__init__()
-        self.packing = config.packing
-        widths = [self.packing * (math.prod(shape) + k), *(config.d_widths or (config.g_widths or _MLP)[::-1])]
-        body: list[nn.Module] = []
-        for i, (here, there) in enumerate(pairwise(widths)):
-            body += _judging(config, i, partial(nn.Linear, here, there), nn.BatchNorm1d(there), noise)
-        self.body = nn.Sequential(*body, _spectral(nn.Linear(widths[-1], 1, bias=config.bias), config.d_norm))
-
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Tensor:
-        """images [n, channels, height, width], label [n, k] or None → scores [n / packing], float32."""
-        pixels = images.flatten(1) if label is None else torch.cat([images.flatten(1), label], 1)
-        scores: Tensor = self.body(pixels.reshape(len(pixels) // self.packing, -1))
+        x = images.flatten(1) if self.dense else images
+        if label is not None:  # beside the pixels, or as constant maps
+            x = torch.cat([x, label.view(*label.shape, *[1] * (x.dim() - 2)).expand(-1, -1, *x.shape[2:])], 1)
+        x = x.reshape(len(x) // self.packing, -1, *x.shape[2:])
+        scores: Tensor = self.body(x if self.dense else x.contiguous(memory_format=torch.channels_last))
         return scores.flatten().float()
 
 
 def make_generator(config: Config, shape: Shape, k: int) -> nn.Module:
     """The generator that the settings ask for, with fresh weights."""
     network = (DenseGenerator if config.network == "mlp" else Generator)(config, shape, k)
-    _initialise(network, config, small=config.network == "conv")
+    _initialise(network, config, small=config.network == "conv" and config.g_norm == "batch")
     return network
 
 
 def make_discriminator(config: Config, shape: Shape, k: int, noise: Noise) -> nn.Module:
     """The discriminator, or critic, that the settings ask for, with fresh weights; its dropout draws from `noise`."""
-    network = (DenseDiscriminator if config.network == "mlp" else Discriminator)(config, shape, k, noise)
+    network = Discriminator(config, shape, k, noise)
     # Without normalisation the small weights of DCGAN would let the signal die out from layer to layer.
     _initialise(network, config, small=config.network == "conv" and config.d_norm == "batch")
     return network
@@ -274,17 +270,6 @@ def _norm(norm: str, kind: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], channels
 def _spectral(layer: nn.Module, norm: str) -> nn.Module:
     """With its largest singular value held at 1 (Miyato et al., "Spectral Normalization for GANs", 2018)."""
     return nn.utils.parametrizations.spectral_norm(layer) if norm == "spectral" else layer
-
-
-def _judging(
-    config: Config, i: int, weights: Callable[..., nn.Module], batch_norm: nn.Module, noise: Noise
-) -> list[nn.Module]:
-    """Layer i of a discriminator: weights, normalisation, activation and dropout."""
-    normed = config.d_norm == "batch" and i > 0  # not at the image: Radford et al. 2015, section 3
-    layers = [_spectral(weights(bias=config.bias and not normed), config.d_norm)]
-    layers += [batch_norm] if normed else []
-    layers += [_ACTIVATIONS[config.d_activation](config)]
-    return layers + ([Dropout(config.dropout, noise)] if config.dropout else [])
 
 
 def _initialise(network: nn.Module, config: Config, small: bool) -> None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -69,20 +69,45 @@ class Ranks:
         return bool(count > 0)
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them."""
+        """What the first process makes, or the error that it meets, in all of them."""
         if self.world == 1:
             return make()
-        box = [make() if self.rank == 0 else None]
+        box: list[Any] = [_outcome(make) if self.rank == 0 else None]
         dist.broadcast_object_list(box, 0)
-        return box[0]  # type: ignore[return-value]
+        made: T = _unpacked(box[0])
+        return made
 
     def in_turn(self, make: Callable[[], T]) -> T:
         """What each process makes, the first of each machine before the others: it fills the cache for them."""
-        first = os.environ.get("LOCAL_RANK", "0") == "0"
-        made = make() if first else None
-        if self.world > 1:
-            dist.barrier()
-        return make() if made is None else made
+        if self.world == 1:
+            return make()
+        outcome = _outcome(make) if os.environ["LOCAL_RANK"] == "0" else None
+        dist.barrier()
+        made: T = _unpacked(outcome or _outcome(make))
+        return made
+
+    def same(self, what: object, name: str) -> None:
+        """Raises GankitError where a process was given something else than the first one."""
+        if what != self.from_first(lambda: what):
+            raise GankitError(f"process {self.rank} has other {name} than the first one: give all of them the same")
+
+
+ALONE = Ranks()
+
+
+def _outcome(make: Callable[[], T]) -> tuple[Any, GankitError | None]:
+    """So that an error of one process does not leave the others waiting for it."""
+    try:
+        return make(), None
+    except GankitError as error:
+        return None, error
+
+
+def _unpacked(outcome: tuple[Any, GankitError | None]) -> Any:
+    made, error = outcome
+    if error is not None:
+        raise error
+    return made
 
 
 def join(device: str, batch_size: int, packing: int) -> Ranks:
@@ -92,16 +117,18 @@ def join(device: str, batch_size: int, packing: int) -> Ranks:
         UsageError: a batch that cannot be shared evenly.
     """
     if not dist.is_available() or not dist.is_torchelastic_launched():
-        return Ranks()
+        return ALONE
     world = int(os.environ["WORLD_SIZE"])
-    if batch_size % (world * packing) or batch_size // world < 2:
+    if batch_size % (world * packing) or batch_size < 2 * world * packing:
         raise UsageError(
-            f"--batch-size {batch_size} cannot be shared by {world} processes of at least 2 images each: "
-            f"take a multiple of {world * packing}, such as {max(2 * world, world * packing * 16)}"
+            f"--batch-size {batch_size} cannot be shared by {world} processes of at least {2 * packing} images each: "
+            f"take a multiple of {world * packing}, such as {world * packing * 16}"
         )
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if (local := int(os.environ["LOCAL_RANK"])) >= torch.cuda.device_count():
+            raise UsageError(f"there are {torch.cuda.device_count()} GPUs here: give torchrun no more --nproc-per-node")
+        torch.cuda.set_device(local)
     if not dist.is_initialized():
         # One process may pack a large set while the others wait.
         dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))

@@ -14,8 +14,18 @@ from gankit.errors import MissingExtraError
 _PLAIN_SECONDS = 15  # between two lines of progress where there is no terminal
 
 
-class Console:
-    """Implements `gankit_train.loop.Reporter` with rich."""
+class Reporter:
+    """What a run tells while it runs: nothing here; `gan-train` draws progress bars, a program may do what it likes."""
+
+    def line(self, text: str) -> None:
+        """One line worth reading."""
+
+    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
+        """How far it is."""
+
+
+class Console(Reporter):
+    """Tells it with rich."""
 
     def __init__(self) -> None:
         self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)

@@ -32,12 +32,14 @@ def samples(
 
 
 def sheet(network: nn.Module, header: Header) -> NDArray[np.uint8]:
-    """Samples on latents that stay the same during a run; with labels, one in each row."""
-    rows, vectors = _ROWS, None
-    z = latents(header.config.seed, 0, _COLUMNS * rows, header.config.z_dim)
-    if header.labels:
-        rows = min(len(header.labels.names), 2 * rows)
-        z = np.tile(z[:_COLUMNS], (rows, 1))
-        asked = [header.labels.vectors(name, header.config.seed, 0, _COLUMNS) for name in header.labels.names[:rows]]
-        vectors = np.concatenate(asked)
+    """Samples on latents that stay the same during a run; with labels, the same ones under each of them, row by row."""
+    seed, vectors = header.config.seed, None
+    z = latents(seed, 0, _COLUMNS * _ROWS, header.config.z_dim)
+    if labels := header.labels:
+        asked = list(labels.names)
+        if labels.kind == "attributes" and len(asked) <= _ROWS:
+            asked = [request for name in asked for request in (name, f"not-{name}")]
+        asked = asked[: 2 * _ROWS]
+        z = np.tile(z[:_COLUMNS], (len(asked), 1))
+        vectors = np.concatenate([labels.vectors(request, seed, 0, _COLUMNS) for request in asked])
     return grid(samples(network, header, z, vectors), _COLUMNS)

@@ -14,7 +14,7 @@ from gankit_train.config import Config
 from gankit_train.losses import LOSSES, Targets, between, gradient_norm_squared, gradient_penalty
 from gankit_train.networks import Shape, make_discriminator, make_generator
 from gankit_train.noise import Noise
-from gankit_train.ranks import Ranks
+from gankit_train.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -33,7 +33,7 @@ class GAN:
     steps: int = 0
 
 
-def build(config: Config, shape: Shape, k: int, device: torch.device, ranks: Ranks = Ranks()) -> GAN:  # noqa: B008
+def build(config: Config, shape: Shape, k: int, device: torch.device, ranks: Ranks = ALONE) -> GAN:
     """Fresh networks for images of (height, width, channels) and k labels; the seed rules their weights."""
     k = k if config.conditional else 0
     noise = Noise(torch.Generator(device).manual_seed(config.seed), ranks)
