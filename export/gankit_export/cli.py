@@ -127,11 +127,13 @@ def _export_own(
 
 
 def _show(made: Iterator[Exported]) -> None:
-    print(
+    head = (
         f"{'format':12}{'size':>10}  {'device':7}{'compared':>12}{'largest error':>15}{'mean error':>13}"
-        f"{'equal bytes':>13}{'images/s':>10}  file"
+        f"{'equal bytes':>13}{'images/s':>10}  file\n"
     )
     for each in made:
+        print(head, end="")
+        head = ""
         for proof in each.proofs:
             print(
                 f"{each.format:12}{each.size / 1e6:7.2f} MB  {proof['device']:7}{proof['images']:5} images"

@@ -20,12 +20,13 @@ from gankit.latents import latents
 from gankit_export.formats import Run
 from gankit_export.graph import pixels
 
-TOLERANCES = {"float32": 0.02, "compact": 1.0, "float16": 2.0}
+TOLERANCES = {"float32": 0.02, "compact": 1.0, "float16": 4.0}
 """How far, in steps of 1/255, a file on the CPU may lie from the network before rounding.
 
 Rounding to bytes takes up to half a step by itself, which is not counted: a byte that is right has no error at all.
 For float32, that is arithmetic in another order: 0.001 at most in the generators here. Half weights were off by up to
-0.1 and half arithmetic by up to 0.3. A wrong layer is off by tens.
+0.4, half arithmetic by up to 0.4 in ONNX Runtime and 2.1 in PyTorch on a CPU, which sums in half as well. A wrong layer
+is off by tens.
 """
 GPU_TOLERANCE = 2.0
 """The same on a GPU, whose tensor cores multiply float32 as TF32, with 10 bits of mantissa."""
@@ -33,7 +34,7 @@ GPU_TOLERANCE = 2.0
 _BATCHES = (1, 7, 64)
 _FAR = 4  # times as far from 0 as latents are: where somebody's own numbers may lead to
 _SEED = 2**63  # latents that no user is likely to have looked at
-_TIMED_ROUNDS = 3
+_TIMED_ROUNDS, _TIMED_SECONDS = 3, 2.0
 
 Floats = NDArray[np.float32]
 
@@ -143,8 +144,8 @@ def verify(run: Run, reference: Reference, card: Card, device: str = "cpu") -> d
 def _speed(run: Run, reference: Reference) -> float:
     """Images a second in the largest batch, the median of a few; it says what to expect, and is no benchmark."""
     case = max(reference.cases, key=lambda case: len(case.z))
-    seconds = []
-    for _ in range(_TIMED_ROUNDS):
+    seconds: list[float] = []
+    while len(seconds) < _TIMED_ROUNDS and sum(seconds) < _TIMED_SECONDS:
         begin = time.perf_counter()
         run(case.z, case.label)
         seconds.append(time.perf_counter() - begin)

@@ -5,6 +5,7 @@ TorchScript's extra files as `gankit.json`.
 """
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,20 @@ class Card:
     def to_json(self) -> str:
         """The document, with its schema version."""
         return json.dumps({"schema": SCHEMA, **asdict(self)})
+
+    @classmethod
+    def from_archive(cls, path: Path) -> "Card":
+        """The card in a TorchScript or .pt2 file, which are zip archives; needs no torch.
+
+        Raises:
+            ModelError: there is none in it, or it cannot be read.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                name = next(n for n in archive.namelist() if n.endswith(f"extra/{KEY}.json"))
+                return cls.from_json(archive.read(name).decode())
+        except (StopIteration, OSError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+            raise ModelError(f"{path} has no card of gan-export inside") from error
 
     @classmethod
     def from_json(cls, text: str) -> "Card":

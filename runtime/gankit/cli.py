@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import zipfile
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +44,9 @@ def generate(
         typer.Option("-o", "--output", help="Folder, or sheet.png, film.gif, arrays.npz. [default: in generated/]"),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    info: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only print what a file of gan-export says of itself.")
+    ] = None,
     columns: Annotated[int | None, typer.Option(min=1, help="Columns of the sheet. [default: about square]")] = None,
     scale: Annotated[int, typer.Option(min=1, help="Draw each pixel this many times as large.")] = 1,
     debug: Debug = False,
@@ -53,6 +58,9 @@ def generate(
     from gankit.generator import bundled_model, load
     from gankit.images import check_suffix, enlarge, grid, save_gif, save_npz, save_png
 
+    if info is not None:
+        _print_card(info)
+        return
     if interpolate is not None and compare is not None:
         raise UsageError("--interpolate and --compare are two different pictures; ask for one at a time")
     n = n if n is not None else 10 if compare is not None else 64
@@ -120,6 +128,20 @@ def _write_folder(
     save_png(folder / "sheet.png", enlarge(grid(np.concatenate(kept)[:_SHEET], columns), scale))
     _say(f"{'wrote':8}{folder}/000000.png … {n - 1:06d}.png")
     _say(f"{'':8}{folder}/sheet.png")
+
+
+def _print_card(path: Path) -> None:
+    """Its lines, of ONNX and of PyTorch's formats, whose zip archives hold it as a file."""
+    from gankit.card import Card
+    from gankit.generator import load
+
+    card = Card.from_archive(path) if zipfile.is_zipfile(path) else load(path, "cpu").card
+    for name, value in asdict(card).items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        for key, part in parts:
+            for each in part if isinstance(part, list) else [part]:
+                text = ", ".join(f"{k} {v}" for k, v in each.items()) if isinstance(each, dict) else str(each)
+                print(f"{name:19}{key and f'{key}: '}{text}")
 
 
 def _newest(runs: Path) -> Path | None:

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,11 @@ import torch
 import gankit
 from gankit.card import Card
 from gankit.errors import GankitError, ModelError, UsageError
-from gankit_export import Recipe, export_run
+from gankit_export import Recipe, export, export_run
 from gankit_export.exporter import write
 from gankit_export.formats import FORMATS, Format
-from gankit_export.graph import PLAIN, ImageGraph, folded
-from gankit_export.verify import Reference, cases
+from gankit_export.graph import PLAIN, ImageGraph, Subpixel, folded
+from gankit_export.verify import TOLERANCES, Reference, cases
 from gankit_train import checkpoints
 from tests.conftest import Command, refused
 from tests.train.test_run import go
@@ -117,6 +119,184 @@ def test_raw_weights_are_others(run: Path, tmp_path: Path) -> None:
     assert not gankit.load(raw, "cpu").card.ema
 
 
+RECIPES = {
+    "half": Recipe(precision="float16"),
+    "compact": Recipe(precision="compact"),
+    "subpixel": Recipe(rewrite="subpixel"),
+    "float": Recipe(output="float"),
+    "newest opset": Recipe(opset=20),
+    "all": Recipe(20, "float", "compact", "subpixel"),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_is_proved_in_every_format(wide: Path, tmp_path: Path, recipe: Recipe) -> None:
+    plain = {m.format: m for m in export_run(wide, list(FORMATS), tmp_path / "plain")}
+    expected = gankit.load(plain["onnx"].path, "cpu").sample(9)
+    for made in export_run(wide, list(FORMATS), tmp_path, recipe=recipe):
+        proof, found = made.proofs[0], FORMATS[made.format].open(made.path, "cpu")[0]
+        assert proof["tolerance_steps"] == TOLERANCES[recipe.precision] and proof["equal_bytes"] > 0.98
+        assert (found.precision, found.rewrite, found.output) == (recipe.precision, recipe.rewrite, recipe.output)
+        if recipe.precision != "float32":
+            assert made.size < 0.6 * plain[made.format].size
+    model = onnx.load(tmp_path / f"{wide.name}.onnx")
+    assert model.opset_import[0].version == recipe.opset
+    kinds = [node.op_type for node in model.graph.node]
+    assert ("DepthToSpace" in kinds) == ("ConvTranspose" not in kinds) == (recipe.rewrite == "subpixel")
+    halves = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16 and len(t.dims) > 1]
+    assert bool(halves) == (recipe.precision != "float32")
+    assert all(i.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for i in model.graph.input)
+    images = gankit.load(tmp_path / f"{wide.name}.onnx", "cpu").sample(9)  # bytes for the user, whatever the file makes
+    assert images.dtype == np.uint8 and np.abs(images.astype(int) - expected).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of networks whose weights are what their files are full of, at a size that doubles without rest."""
+    out = tmp_path_factory.mktemp("runs") / "wide"
+    return go(out, "cgan", images=640, size=(32, 32), filters=48, lr_g=0.003)[0].run
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_subpixel_layer_is_the_transposed_convolution(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.ConvTranspose2d(5, 3, 4, 2, 1, bias=bias).double()
+    x = torch.randn(2, 5, 4, 7, dtype=torch.float64)
+    torch.testing.assert_close(Subpixel(layer)(x), layer(x), rtol=1e-12, atol=1e-12)
+    with pytest.raises(UsageError, match=r"--subpixel rewrites .* kernel 4, stride 2 and padding 1; there are none"):
+        ImageGraph(torch.nn.Sequential(torch.nn.ConvTranspose2d(5, 3, 4, 1)), recipe=Recipe(rewrite="subpixel"))
+
+
+IN_OPENVINO = """
+import sys
+import numpy as np
+import openvino
+
+with np.load(sys.argv[2]) as feeds:
+    model = openvino.Core().compile_model(sys.argv[1], "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    np.save(sys.argv[3], model(dict(feeds))[0])
+"""
+
+
+def test_independent_readers_agree(run: Path, wide: Path, tmp_path: Path) -> None:
+    """The reference implementation of ONNX, and OpenVINO, which share no kernel with ONNX Runtime."""
+    from onnx.reference import ReferenceEvaluator
+
+    cases = [(run, PLAIN), (wide, Recipe(rewrite="subpixel")), (wide, Recipe(precision="compact"))]
+    for i, (source, recipe) in enumerate(cases):
+        path = next(export_run(source, ["onnx"], tmp_path / str(i), recipe=recipe)).path
+        model = gankit.load(path, "cpu")
+        z, label = model.inputs(3, seed=5)
+        feeds = {"z": z} if label is None else {"z": z, "label": label}
+        expected = model(z, label)
+        slow = ReferenceEvaluator(str(path)).run(None, feeds)[0]
+        np.savez(tmp_path / "feeds.npz", **feeds)
+        # In a process of its own: beside PyTorch's threads, a signal some tests later crashed the whole of them.
+        files = (path, tmp_path / "feeds.npz", tmp_path / "images.npy")
+        subprocess.run([sys.executable, "-c", IN_OPENVINO, *map(str, files)], check=True)
+        for images in (slow, np.load(tmp_path / "images.npy")):
+            assert images.shape == expected.shape and images.dtype == np.uint8 and images.std() > 5
+            assert np.abs(images.astype(int) - expected).max() <= 1 and (images == expected).mean() > 0.999
+
+
+def test_half_arithmetic_that_overflows_is_refused(run: Path, tmp_path: Path) -> None:
+    header, generator = network(run)
+    with torch.no_grad():  # the same images from numbers beyond what half can hold
+        generator.body[0].weight *= 1e6
+        generator.body[3].weight /= 1e6
+        norm = generator.body[1]
+        norm.running_mean *= 1e6
+        norm.running_var *= 1e12
+        norm.weight *= 1e6
+        norm.bias *= 1e6
+    export(generator, card(header), tmp_path / "x.onnx")
+    with pytest.raises(GankitError, match=r"x\.onnx was not written: .* computes something else on cpu"):
+        export(generator, card(header), tmp_path / "x.onnx", recipe=Recipe(precision="float16"))
+    assert gankit.load(tmp_path / "x.onnx", "cpu").card.precision == "float32"  # the older file stays
+
+
+def test_a_file_says_nothing_of_the_machine_it_was_made_on(run: Path, tmp_path: Path) -> None:
+    import torch as somewhere
+
+    for made in export_run(run, list(FORMATS), tmp_path):
+        content = made.path.read_bytes()
+        for place in (Path(str(somewhere.__file__)).parents[1], Path(__file__).parents[2], tmp_path):
+            assert str(place).encode() not in content
+
+
+def test_a_module_of_ones_own(tmp_path: Path) -> None:
+    class Own(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = torch.nn.ConvTranspose2d(6, 3, 8)
+
+        def forward(self, noise: torch.Tensor) -> torch.Tensor:
+            return self.net(noise).sigmoid()
+
+    own, said = Own(), Card("own", 8, 8, 3, 6)
+    made = export(own, said, tmp_path / "own.onnx", z_shape=(6, 1, 1), value_range=(0, 1))
+    model = gankit.load(made.path, "cpu")
+    z, _ = model.inputs(4)
+    expected = 255 * own(torch.from_numpy(z)[:, :, None, None]).detach().permute(0, 2, 3, 1).numpy()
+    assert np.abs(model(z) - expected).max() <= 0.51
+    with pytest.raises(UsageError, match=r"makes images of .* \(8, 8, 3\), the card says \(9, 8, 3\)"):
+        export(own, replace(said, height=9), tmp_path / "x.onnx", z_shape=(6, 1, 1))
+    with pytest.raises(UsageError, match=r"x\.pth has no suffix of a format; there are \.onnx, \.ts, \.pt2"):
+        export(own, said, tmp_path / "x.pth")
+
+
+OWN = """
+import torch
+from torch import nn
+
+raise SystemExit("this file trains when it is run")
+
+class Generator(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.look = nn.Embedding(classes, 4)
+        self.net = nn.Sequential(nn.Linear(width + 4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 192))
+
+    def forward(self, noise, labels):
+        x = self.net(torch.cat([self.look(labels), noise], 1))
+        return torch.tanh(x).view(-1, 3, 8, 8)
+"""
+
+
+def test_a_file_of_ones_own(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    scope: dict[str, Any] = {"width": 5}
+    exec(OWN.replace("raise SystemExit", "str"), scope)
+    torch.manual_seed(0)
+    own = scope["Generator"](3).eval()
+    own.look.weight.data *= 3
+    torch.save({f"module.{k}": v for k, v in own.state_dict().items()}, tmp_path / "w.pt")
+    line = ["gan-export", "own.py:Generator", "--weights", "w.pt", "--init", '{"classes": 3, "width": 5}']
+    result = command(*line, "--z-dim", 5, "--labels", "cat,dog,owl", "-o", "made", "--onnx", "--torchscript", "--pt2")
+    assert result.returncode == 0, result.stderr
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["own.onnx", "own.pt2", "own.ts"]
+    model = gankit.load(tmp_path / "made" / "own.onnx", "cpu")
+    assert model.labels == ("cat", "dog", "owl") and model.card.data == "own.py:Generator"
+    z, _ = model.inputs(4, label="dog")
+    expected = 127.5 * own(torch.from_numpy(z), torch.ones(4, dtype=torch.int64)).detach().permute(0, 2, 3, 1) + 127.5
+    assert np.abs(model.sample(4, label="dog") - expected.numpy()).max() <= 0.51
+    assert str(tmp_path) not in command("gan-gen", "--info", "made/own.onnx").stdout
+
+
+def test_the_formats_are_listed(command: Command) -> None:
+    listed = command("gan-export", "--formats").stdout.splitlines()
+    assert [line.split()[0] for line in listed] == ["--onnx", "--torchscript", "--pt2"]
+    assert all(len(line) > 60 for line in listed)
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".ts", ".pt2"])
+def test_info_prints_the_card_of_any_format(command: Command, wide: Path, tmp_path: Path, suffix: str) -> None:
+    assert command("gan-export", wide, "--onnx", "--torchscript", "--pt2", "--compact", "-o", "x").returncode == 0
+    shown = command("gan-gen", "--info", f"x/wide{suffix}").stdout
+    for words in ("height             32", "precision          compact", "names: ", "largest_error_steps", "float64"):
+        assert words in shown, shown
+
+
 def _damaged(form: Format, damage: str) -> Format:
     """The format with a build step that goes wrong on purpose."""
 
@@ -205,6 +385,15 @@ def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: P
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     refused(command("gan-export", "other.pt"), 1, "other.pt", "no checkpoint of gan-train")
     refused(command("gan-export", run, "-o", "cut.pt/below"), 1, "cannot write")
+    refused(command("gan-export", run, "--opset", 22), 2, "--opset", "18 to 20", "22")
+    refused(command("gan-export", run, "--output", "int8"), 2, "output", "uint8, float")
+    refused(command("gan-export", run, "--fp16", "--compact"), 2, "--fp16", "--compact")
+    refused(command("gan-export", run, "--for", "tpu"), 2, "--for", "cpu, cuda, openvino")
+    refused(command("gan-export", "x.py:G", "--weights", "w.pt"), 2, "--z-dim")
+    refused(command("gan-export", "x.py:G", "--z-dim", 5, "--init", "[1]"), 2, "--init", "JSON object")
+    refused(command("gan-export", "x.py:G", "--z-dim", 5, "--value-range", "1"), 2, "--value-range", "-1,1")
+    refused(command("gan-export", "x.py:G", "--z-dim", 5, "--weights", "w.pt"), 2, "no file", "x.py")
+    refused(command("gan-gen", "--info", "cut.pt"), 1, "cut.pt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.pt", "empty", "other.pt"]
 
 
