@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ def every(context: typer.Context) -> None:
     """All suites, where none is named."""
     if context.invoked_subcommand is None:
         startup()
+        export()
         loader()
         training()
 
@@ -158,6 +160,31 @@ def loader(rounds: Annotated[int, typer.Option(min=1)] = 9) -> None:
     fetch, whole = taken
     ratios = {f"{fetch} / {whole}": ratio(taken[fetch], taken[whole])}
     write("loader", {"unit": "s", "results": {n: summary(v) for n, v in taken.items()}, "ratios": ratios})
+
+
+@app.command()
+def export(rounds: Annotated[int, typer.Option(min=1)] = 3) -> None:
+    """Seconds from a checkpoint of the 64×64 DCGAN (512-256-128-64) to proved files, as whole processes, and sizes."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(*line: object) -> None:
+            subprocess.run([str(_BIN / str(line[0])), *map(str, line[1:])], check=True, capture_output=True, cwd=folder)
+
+        def seconds(*flags: str) -> float:
+            begin = time.perf_counter()
+            run("gan-export", "run", "-o", "-".join(flags), *flags)
+            return time.perf_counter() - begin
+
+        run("gan-train", "dcgan", "--data", "avatars", "--size", 64, "--images", _BATCH, "--out", "run")
+        flags = {
+            "gan-export --onnx --torchscript": ("--onnx", "--torchscript"),
+            "gan-export --onnx --compact": ("--onnx", "--compact"),
+        }
+        taken = interleave({name: partial(seconds, *each) for name, each in flags.items()}, rounds)
+        sizes = {path.parent.name + "/" + path.name: path.stat().st_size for path in Path(folder).glob("--*/*")}
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    results = {name: summary(values) for name, values in taken.items()}
+    write("export", {"unit": "s", "results": results, "bytes": sizes, "peak_bytes_of_any_process": peak})
 
 
 @app.command()
