@@ -69,6 +69,8 @@ def bridge(module: nn.Module, z_dim: int, z_shape: tuple[int, ...] | None, label
         ModelError: the module cannot keep the contract: it takes noise maps, draws random numbers, or makes images that
             depend on the rest of the batch, or no images.
     """
+    if z_dim < 1:
+        raise UsageError(f"--z-dim must be at least 1, not {z_dim}")
     name, shape = type(module).__name__, z_shape or (z_dim,)
     if min(shape) < 1 or math.prod(shape) != z_dim:
         raise UsageError(f"--z-shape {_commas(shape)} has {math.prod(shape)} numbers, but z has {z_dim}")

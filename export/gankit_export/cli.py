@@ -50,12 +50,15 @@ def _export(
     formats: Annotated[bool, typer.Option("--formats", help="List the formats and what each is for.")] = False,
     weights: Annotated[Path | None, typer.Option(help=f"{_OWN}: its state dict.")] = None,
     init: Annotated[
-        str, typer.Option(help=f"{_OWN}: its arguments, and globals that it reads, as JSON such as '{{\"nz\": 100}}'.")
-    ] = "{}",
+        str | None,
+        typer.Option(help=f"{_OWN}: its arguments, and globals that it reads, as JSON such as '{{\"nz\": 100}}'."),
+    ] = None,
     z_dim: Annotated[int | None, typer.Option(help=f"{_OWN}: how many numbers it takes for an image.")] = None,
     z_shape: Annotated[str | None, typer.Option(help=f"{_OWN}: their shape, such as 100,1,1.")] = None,
     labels: Annotated[str | None, typer.Option(help=f"{_OWN}: the names of its labels, a,b,c.")] = None,
-    value_range: Annotated[str, typer.Option(help=f"{_OWN}: what it makes of black and white.")] = "-1,1",
+    value_range: Annotated[
+        str | None, typer.Option(help=f"{_OWN}: what it makes of black and white. [default: -1,1]")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Export a generator to ONNX and TorchScript, and prove that the files compute what the network computed.
@@ -79,14 +82,23 @@ def _export(
         raise UsageError("--fp16 and --compact are two ways to store the weights: give one of them")
     chosen: dict[str, Any] = {"opset": opset, "output": output}
     chosen |= {"precision": "float16" if fp16 else "compact"} if fp16 or compact else {}
-    chosen |= {"rewrite": "subpixel"} if subpixel else {}
+    chosen |= {"rewrite": "subpixel", "strict": True} if subpixel else {}
     recipe = replace(TARGETS[target], **chosen)
     wanted = {"onnx": onnx, "torchscript": torchscript, "pt2": pt2}
     names = [each for each, asked in wanted.items() if asked] or ["onnx", "torchscript"]
+    own = {"z_dim": z_dim, "z_shape": z_shape, "labels": labels, "value_range": value_range}
     if source and ".py:" in source:
-        own = {"z_dim": z_dim, "z_shape": z_shape, "labels": labels, "value_range": value_range}
-        _show(_export_own(source, weights, init, own, names, out or Path(), name, recipe))
+        if raw:
+            raise UsageError(
+                "--raw chooses between weights that gan-train saved; it has no meaning for other generators"
+            )
+        _show(_export_own(source, weights, init or "{}", own, names, out or Path(), name, recipe))
         return
+    if source and source.endswith(".py"):
+        raise UsageError(f"{source} may have many classes: give the generator's as well, {source}:CLASS")
+    for flag, value in {**own, "weights": weights, "init": init}.items():
+        if value is not None:
+            raise UsageError(f"--{flag.replace('_', '-')} is for a generator of your own, FILE.py:CLASS")
     checkpoint = find_checkpoint(Path(source) if source else None)
     print(f"checkpoint  {checkpoint}")
     _show(export_run(checkpoint, names, out, name, not raw, recipe))
@@ -115,11 +127,9 @@ def _export_own(
         raise UsageError(f"{source} needs --z-dim, how many numbers it takes for an image, such as --z-dim 100")
     z_shape = own["z_shape"] and tuple(whole_numbers(own["z_shape"], "--z-shape", "100,1,1"))
     try:
-        low, high = (float(part) for part in own["value_range"].split(","))
+        low, high = (float(part) for part in (own["value_range"] or "-1,1").split(","))
     except ValueError:
         raise UsageError(f"--value-range is two numbers such as -1,1 or 0,1, not {own['value_range']!r}") from None
-    if not low < high:
-        raise UsageError(f"--value-range must rise, from black to white, not {own['value_range']!r}")
     labels = tuple(filter(None, (own["labels"] or "").split(",")))
     return export_own(
         source, weights, arguments, own["z_dim"], z_shape, labels, (low, high), formats, folder, name, recipe
@@ -135,6 +145,9 @@ def _show(made: Iterator[Exported]) -> None:
         print(head, end="")
         head = ""
         for proof in each.proofs:
+            if "not_run" in proof:
+                print(f"{'':24}{proof['device']:7}not run: {proof['not_run']}")
+                continue
             print(
                 f"{each.format:12}{each.size / 1e6:7.2f} MB  {proof['device']:7}{proof['images']:5} images"
                 f"{proof['largest_error_steps']:11.4f}/255{proof['mean_error_steps']:9.5f}/255"

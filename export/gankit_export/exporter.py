@@ -1,26 +1,28 @@
-"""A checkpoint in, verified files out."""
+"""A checkpoint or anybody's generator in, verified files out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
 import gankit
 from gankit.card import Card
-from gankit.errors import DeviceError, GankitError, UsageError, missing_extra
+from gankit.errors import DeviceError, GankitError, ModelError, UsageError, missing_extra, one_line
 from gankit.files import written_whole
 from gankit.labels import Labels
 from gankit_export.bridge import bridge
-from gankit_export.formats import FORMATS, Format, Run
+from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import PLAIN, ImageGraph, Recipe
 from gankit_export.outside import load
-from gankit_export.verify import Reference, verify
+from gankit_export.verify import Reference, cases, verify
 from gankit_train import checkpoints
 
 
@@ -80,6 +82,8 @@ def export_run(
         ema=ema,
         checkpoint_sha256=checkpoints.sha256(checkpoint),
     )
+    if unknown := set(formats) - set(FORMATS):
+        raise UsageError(f"there is no format {min(unknown)!r}; there are {', '.join(FORMATS)}")
     paths = [(folder or run) / f"{card.name}{FORMATS[each].suffix}" for each in formats]
     yield from _export(network, card, paths, header.config.value_range, recipe)
 
@@ -101,13 +105,16 @@ def export_own(
 
     Labels are taken as classes, each as frequent as the others.
     """
-    network = bridge(load(source, weights, init), z_dim, z_shape, len(labels))
+    if len(set(labels)) != len(labels):
+        raise UsageError(f"--labels must differ from each other, not {','.join(labels)}")
+    module, chosen = load(source, weights, init)
+    network = bridge(module, z_dim, z_shape, len(labels))
     classes = (
         Labels(labels, "classes", (1 / len(labels),) * len(labels), (tuple(range(len(labels))),)) if labels else None
     )
     name = name or Path(source.rsplit(":", 1)[0]).stem
     sha256 = checkpoints.sha256(weights) if weights else ""
-    card = Card(name, *network.size, z_dim, classes, data=Path(source).name, checkpoint_sha256=sha256)
+    card = Card(name, *network.size, z_dim, classes, ema="ema" in chosen.lower(), checkpoint_sha256=sha256)
     yield from _export(network, card, [folder / f"{name}{FORMATS[f].suffix}" for f in formats], value_range, recipe)
 
 
@@ -149,8 +156,16 @@ def export(
 def _export(
     network: nn.Module, card: Card, paths: Sequence[Path], value_range: tuple[float, float], recipe: Recipe
 ) -> Iterator[Exported]:
-    card = replace(card, output=recipe.output, precision=recipe.precision, rewrite=recipe.rewrite)
-    graph, reference = ImageGraph(network, value_range, recipe), Reference(network, card, value_range)
+    if Path(card.name).name != card.name or card.name in ("", ".."):
+        raise UsageError(f"the name becomes part of a file's name, so it cannot be {card.name!r}")
+    case = list(cases(card))[1]
+    examples = tuple(torch.from_numpy(values) for values in (case.z, case.label) if values is not None)
+    try:
+        graph, reference = ImageGraph(network, value_range, recipe, examples), Reference(network, card, value_range)
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{card.name} is no module that can be exported: {one_line(error)}") from error
+    card = replace(card, output=recipe.output, precision=recipe.precision, rewrite=graph.recipe.rewrite)
+    _refuse_range(reference, value_range)
     for path in paths:
         form = next(form for form in FORMATS.values() if form.suffix == path.suffix)
         yield write(form, graph, reference, card, path)
@@ -160,32 +175,52 @@ def write(form: Format, graph: ImageGraph, reference: Reference, card: Card, pat
     """Builds one file, proves it, and only then lets it have its name. Errors as for `export`."""
     if any(find_spec(package) is None for package in form.needs):
         raise missing_extra(f"exporting to {form.name}", "export,cpu", "export,gpu")
-    versions = {name: version(name) for name in ("torch", *form.needs) if name != "onnxruntime"}
+    versions = {name: import_module(name).__version__ for name in ("torch", *form.needs)}
     opset = graph.recipe.opset if form.name == "onnx" else 0
     card = replace(card, opset=opset, versions={"gankit": gankit.__version__, **versions})
     with written_whole(path, durable=True) as temporary:
-        artefact = form.build(graph, card)
+        try:
+            artefact = form.build(graph, card)
+        except Exception as error:  # PyTorch's exporters raise dozens of kinds
+            raise ModelError(f"{path} was not written: {form.name} cannot express this: {one_line(error)}") from error
         form.save(artefact, card, temporary)
         try:
-            proofs = [verify(run, reference, card, device) for device, run in _runs(form, temporary)]
+            proofs = _prove(form, temporary, reference, card)
+            against = f"the network in {reference.precision} on the CPU"
+            card = replace(card, verification={"against": against, "measured": proofs})
+            form.save(artefact, card, temporary)
+            # What gets the name is what is proved: the same once more, now that the card is in it.
+            found, run = form.open(temporary, "cpu")
+            verify(run, reference, card, timed=False)
         except GankitError as error:
             raise GankitError(f"{path} was not written: {error}") from error
-        card = replace(card, verification={"against": "the network in float64 on the CPU", "measured": proofs})
-        form.save(artefact, card, temporary)
-        if form.open(temporary, "cpu")[0] != card:
+        if found != card:
             raise GankitError(f"{path} was not written: its card does not read back as it was written")
         size = temporary.stat().st_size
     return Exported(form.name, path, size, proofs)
 
 
-def _runs(form: Format, path: Path) -> Iterator[tuple[str, Run]]:
-    """The file on every device that is there."""
-    yield "cpu", form.open(path, "cpu")[1]
+def _prove(form: Format, path: Path, reference: Reference, card: Card) -> list[dict[str, Any]]:
+    """What `verify` measures on the CPU and, where there is a GPU, on CUDA."""
+    proofs = [verify(form.open(path, "cpu")[1], reference, card)]
     try:
         run = form.open(path, "cuda")[1]
-    except DeviceError:  # there is none
-        return
-    yield "cuda", run
+    except DeviceError as error:
+        # Without a GPU that is as it should be; beside one the table and the card say why there is no proof on it.
+        return proofs + ([{"device": "cuda", "not_run": str(error)}] if torch.cuda.is_available() else [])
+    return [*proofs, verify(run, reference, card, "cuda")]
+
+
+def _refuse_range(reference: Reference, value_range: tuple[float, float]) -> None:
+    """Raises UsageError where most of what the network makes would be cut off as brighter or darker than it can be."""
+    values = np.concatenate([part.ravel() for part in reference.steps])
+    if (outside := float(((values < -10) | (values > 265)).mean())) > 0.2:
+        low, high = value_range
+        least, most = (low + (high - low) * float(v - 0.5) / 255 for v in (values.min(), values.max()))
+        raise UsageError(
+            f"{outside:.0%} of the pixels lie outside the value range {low:g},{high:g}: they run from {least:.3g} to "
+            f"{most:.3g}; give that range with --value-range"
+        )
 
 
 def find_checkpoint(source: Path | None) -> Path:

@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def _examples(card: Card) -> tuple[torch.Tensor, ...]:
     return (z, torch.zeros(2, len(card.labels.names))) if card.labels else (z,)
 
 
-def _dynamic(card: Card) -> tuple[dict[int, Any] | None, ...]:
+def _dynamic(card: Card) -> tuple[dict[int, Any], ...]:
     """Which axes of z, and of label, may be any size."""
     batch = torch.export.Dim("n")
     return ({0: batch}, {0: batch}) if card.labels else ({0: batch},)
@@ -99,16 +99,24 @@ def _open_onnx(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
 
 def _build_torchscript(graph: ImageGraph, card: Card) -> Any:
     with _quiet():
-        traced = torch.jit.trace(graph.eval(), _examples(card))  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(graph, _examples(card), check_trace=False)  # type: ignore[no-untyped-call]
         # Freezing would compute the float32 weights and store those.
         return traced if graph.recipe.precision == "compact" else torch.jit.freeze(traced)
 
 
 def _save_torchscript(module: Any, card: Card, path: Path) -> None:
-    buffer = io.BytesIO()  # a path would be written into the file, and with it whose machine it was made on
+    buffer = io.BytesIO()
     with _quiet():
         torch.jit.save(module, buffer, _extra_files={_EXTRA: card.to_json()})
-    path.write_bytes(buffer.getvalue())
+    buffer.seek(0)
+    # Without the notes for debuggers, which name the files and folders of the machine it was made on. PyTorch's own
+    # writer, as it keeps the weights aligned.
+    reader, writer = torch._C.PyTorchFileReader(buffer), torch._C.PyTorchFileWriter(str(path))
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in _WRITTEN_ALWAYS:
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
 
 
 def _open_torchscript(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
@@ -119,9 +127,8 @@ def _open_torchscript(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
 
 
 def _build_pt2(graph: ImageGraph, card: Card) -> Any:
-    shapes = {"z": _dynamic(card)[0], "label": _dynamic(card)[-1]} if card.labels else _dynamic(card)
     with _quiet():
-        program = torch.export.export(graph.eval(), _examples(card), dynamic_shapes=shapes)
+        program = torch.export.export(graph, _examples(card), dynamic_shapes=_dynamic(card))
     for node in program.graph.nodes:  # stack traces, as in _forget_the_machine
         node.meta.pop("stack_trace", None)
     return program
@@ -143,6 +150,7 @@ def _open_pt2(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
 
 
 _EXTRA = f"{KEY}.json"
+_WRITTEN_ALWAYS = ("version", ".data/serialization_id", "byteorder")  # by PyTorch's writer itself
 
 
 def _card(extra: dict[str, Any]) -> Card:
@@ -202,13 +210,15 @@ FORMATS = {
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporting warns of torch's own deprecations and of packages that no generator needs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Exporting warns of torch's own deprecations and of packages that no generator needs, and prints whole graphs."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "torch._dynamo")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

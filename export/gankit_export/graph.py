@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from gankit.errors import UsageError
 from gankit_train.networks import Generator
@@ -25,7 +28,7 @@ Rewrite = Literal["plain", "subpixel"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a graph is written; what it computes stays the same."""
+    """How a graph is written; what it computes stays the same, but for the rounding of half numbers."""
 
     opset: int = OPSETS[0]
     """Of ONNX, which the other formats do not have. The oldest one is what most runtimes take."""
@@ -36,6 +39,8 @@ class Recipe:
     so half the size and the arithmetic of float32."""
     rewrite: Rewrite = "plain"
     """`subpixel`: transposed convolutions as convolutions at the smaller size, see `Subpixel`."""
+    strict: bool = True
+    """Whether it is an error that there is nothing to rewrite."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, by the name of its flag."""
@@ -51,7 +56,7 @@ TARGETS = {
     # What measured fastest for each; CUDA has not been measured yet.
     "cpu": PLAIN,
     "cuda": Recipe(precision="float16"),
-    "openvino": Recipe(rewrite="subpixel"),
+    "openvino": Recipe(rewrite="subpixel", strict=False),
 }
 """The recipes of `--for`."""
 
@@ -64,15 +69,23 @@ class ImageGraph(nn.Module):
         generator: nn.Module,
         value_range: tuple[float, float] = (-1.0, 1.0),
         recipe: Recipe = PLAIN,
+        examples: tuple[Tensor, ...] | None = None,
     ) -> None:
         super().__init__()
-        generator = folded(generator)
-        if recipe.rewrite == "subpixel":
-            generator = with_subpixels(generator)
+        generator = folded(generator, examples)
+        if not -math.inf < value_range[0] < value_range[1] < math.inf:
+            raise UsageError(f"a value range rises from black to white, such as -1,1 or 0,1, not {value_range}")
+        if recipe.rewrite == "subpixel" and not _rewrite(generator):
+            if recipe.strict:
+                raise UsageError(
+                    "--subpixel needs transposed convolutions of kernel 4, stride 2, padding 1; there are none"
+                )
+            recipe = replace(recipe, rewrite="plain")
         if recipe.precision == "compact":
             _store_half(generator)
         self.generator = generator.half() if recipe.precision == "float16" else generator
         self.recipe, (self.low, self.high) = recipe, value_range
+        self.eval()
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """z float32 [n, z_dim], label float32 [n, k] or None → what `Recipe.output` says."""
@@ -81,17 +94,17 @@ class ImageGraph(nn.Module):
         images: Tensor = self.generator(z, label).float()
         if self.recipe.output == "float":
             scale = 2 / (self.high - self.low)
-            return images if scale == 1 and self.low == -1 else images * scale - (1 + self.low * scale)
-        return pixels(images, self.low, self.high).to(torch.uint8).permute(0, 2, 3, 1)
+            return (images * scale - (1 + self.low * scale)).clamp(-1, 1)
+        return steps(images, self.low, self.high).clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def pixels(images: Tensor, low: float, high: float) -> Tensor:
-    """Images in [low, high] → what becomes bytes by truncation.
+def steps(images: Tensor, low: float, high: float) -> Tensor:
+    """Images in [low, high] → steps of 1/255, which become bytes by truncation where they are from 0 to 255.
 
     Half a step is added, as casting truncates: that rounds to the nearest without Round, which some runtimes lack.
     """
     scale = 255 / (high - low)
-    return (images * scale + (0.5 - low * scale)).clamp(0, 255)
+    return images * scale + (0.5 - low * scale)
 
 
 class Subpixel(nn.Module):
@@ -117,23 +130,15 @@ class Subpixel(nn.Module):
         return torch.pixel_shuffle(self.convolution(x), 2)[:, :, 1:-1, 1:-1]
 
 
-def with_subpixels(generator: nn.Module) -> nn.Module:
-    """A copy with every transposed convolution that can be rewritten as a `Subpixel`.
-
-    Raises:
-        UsageError: there is none.
-    """
-    generator, found = deepcopy(generator), 0
+def _rewrite(generator: nn.Module) -> bool:
+    """Makes every transposed convolution that can be one a `Subpixel`; whether there were any."""
+    found = False
     for parent in list(generator.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, nn.ConvTranspose2d) and _is_doubling(layer):
-                setattr(parent, name, Subpixel(layer))
-                found += 1
-    if not found:
-        raise UsageError(
-            "--subpixel rewrites transposed convolutions of kernel 4, stride 2 and padding 1; there are none"
-        )
-    return generator.requires_grad_(False)
+                setattr(parent, name, Subpixel(layer).requires_grad_(False))
+                found = True
+    return found
 
 
 def _is_doubling(layer: nn.ConvTranspose2d) -> bool:
@@ -157,25 +162,54 @@ def _store_half(generator: nn.Module) -> None:
             register_parametrization(module, "weight", _Widen(), unsafe=True)  # unsafe: it changes the type
 
 
-def folded(generator: nn.Module) -> nn.Module:
+def folded(generator: nn.Module, examples: tuple[Tensor, ...] | None = None) -> nn.Module:
     """A copy that computes the same with every batch normalisation multiplied into the layer before it.
 
-    One that no layer in the same `Sequential` stands before becomes a scale and a shift.
+    One that no layer in the same `Sequential` stands before becomes a scale and a shift; so do all of them where
+    folding would change what is computed from the `examples`, as it does where a layer's output is used twice. Weights
+    that are computed from others, as by spectral normalisation, are stored as they are.
     """
-    generator = deepcopy(generator).eval()
-    if isinstance(generator, Generator):  # its first layer's outputs run [height, width, channel]
-        _fold(generator.norm, generator.first, repeats=generator.innermost[0] * generator.innermost[1])
-        generator.norm = nn.Identity()
-    for parent in list(generator.modules()):
-        if isinstance(parent, nn.Sequential):
-            names = list(parent._modules)
+    plain = _without_parametrizations(deepcopy(generator).eval().requires_grad_(False))
+    for fold in (True, False):
+        copy = deepcopy(plain)
+        if fold and isinstance(copy, Generator):  # its first layer's outputs run [height, width, channel]
+            _fold(copy.norm, copy.first, repeats=copy.innermost[0] * copy.innermost[1])
+            copy.norm = nn.Identity()
+        for parent in list(copy.modules()):
+            names = list(parent._modules) if fold and isinstance(parent, nn.Sequential) else []
             for before, name in pairwise(names):
                 if _fold(parent._modules[name], parent._modules[before]):
                     parent._modules[name] = nn.Identity()
-        for name, layer in list(parent.named_children()):
-            if isinstance(layer, _NORMS) and layer.running_mean is not None:
-                setattr(parent, name, _ScaleAndShift(layer))
-    return generator.requires_grad_(False)
+            for name, layer in list(parent.named_children()):
+                if isinstance(layer, _NORMS) and layer.running_mean is not None:
+                    setattr(parent, name, _ScaleAndShift(layer))
+        if examples is None or _same(plain, copy, examples):
+            break
+    return copy.requires_grad_(False)
+
+
+def _without_parametrizations(generator: nn.Module) -> nn.Module:
+    """With the weights as they come out, on a copy; its layers share classes that PyTorch made with the original."""
+    for module in list(generator.modules()):
+        if nn.utils.parametrize.is_parametrized(module):
+            values = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
+            del module.parametrizations
+            module.__class__ = type(module).__bases__[0]
+            for name, value in values.items():
+                module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+        for hook in list(module._forward_pre_hooks.values()):  # the older way of the same
+            if isinstance(hook, SpectralNorm | WeightNorm):
+                spectral = isinstance(hook, SpectralNorm)
+                (nn.utils.remove_spectral_norm if spectral else nn.utils.remove_weight_norm)(module, hook.name)
+    return generator
+
+
+@torch.no_grad()
+def _same(one: nn.Module, other: nn.Module, examples: tuple[Tensor, ...]) -> bool:
+    try:
+        return torch.allclose(one(*examples), other(*examples), atol=1e-3)
+    except RuntimeError:  # shapes that a folded layer cannot take
+        return False
 
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -191,12 +225,11 @@ def _scale_and_shift(norm: nn.Module) -> tuple[Tensor, Tensor]:
 class _ScaleAndShift(nn.Module):
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        shape = (1, -1, 1, 1) if isinstance(norm, nn.BatchNorm2d) else (1, -1)
-        scale, shift = _scale_and_shift(norm)
-        self.scale, self.shift = nn.Parameter(scale.view(shape)), nn.Parameter(shift.view(shape))
+        self.scale, self.shift = (nn.Parameter(values) for values in _scale_and_shift(norm))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale + self.shift
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return x * self.scale.view(shape) + self.shift.view(shape)
 
 
 def _fold(norm: nn.Module | None, layer: nn.Module | None, repeats: int = 1) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import pickle
 import re
 import sys
 import warnings
@@ -15,11 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gankit.errors import ModelError, UsageError, one_line
+from gankit_train.checkpoints import read_pickle
 
 _USUAL = {"", "state_dict", "model_state_dict", "generator", "g", "netg", "gen", "model", "module", "_orig_mod"}
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
@@ -30,8 +29,9 @@ Skipped = dict[str, tuple[int, BaseException | None]]
 """Names that a file would define: the line, and how it failed, or None where it was not run."""
 
 
-def load(spec: str, weights: Path | None, init: dict[str, Any]) -> nn.Module:
-    """The module of `path/to/file.py:Class`, built and filled with weights, on the CPU.
+def load(spec: str, weights: Path | None, init: dict[str, Any]) -> tuple[nn.Module, str]:
+    """The module of `path/to/file.py:Class`, built and filled with weights, on the CPU; and what was before their names
+    in the file, such as `G_ema.`.
 
     The file is not run as a script, as those train when they are: only its imports, its functions and classes, and
     its assignments without calls. `init` has the constructor's arguments; other names in it are globals of the file.
@@ -64,8 +64,7 @@ def load(spec: str, weights: Path | None, init: dict[str, Any]) -> nn.Module:
             module = kind(**arguments)
         except Exception as error:
             raise _unbuilt(spec, error, skipped, takes) from error
-    _fill(module, weights)
-    return module.cpu()
+    return module.cpu(), _fill(module, weights)
 
 
 def _define(spec: str, tree: ast.Module, given: dict[str, Any]) -> tuple[type[nn.Module], Skipped]:
@@ -169,9 +168,13 @@ def _unbuilt(spec: str, error: BaseException, skipped: Skipped, takes: str = "")
     return UsageError(message + takes)
 
 
-def _fill(module: nn.Module, path: Path) -> None:
-    """Loads the state dict in a file that fits a module best; averaged weights win over others that fit as well."""
-    flat = dict(_tensors(_read(path)))
+def _fill(module: nn.Module, path: Path) -> str:
+    """Loads the state dict in a file that fits a module best; averaged weights win over others that fit as well.
+
+    Returns:
+        What stands before the names of those that were taken.
+    """
+    flat = dict(_tensors(read_pickle(path)))
     expected = {key: each for key, each in module.state_dict().items() if isinstance(each, Tensor)}
     dots = {key: [0, *(dot.end() for dot in re.finditer(r"\.", key))] for key in flat}
     prefixes = {key[:at] for key, places in dots.items() for at in places if key[at:] in expected} or {""}
@@ -203,6 +206,7 @@ def _fill(module: nn.Module, path: Path) -> None:
     if others and rank(others[0]) == rank(best):
         raise ModelError(f"in {path} both {best!r} and {others[0]!r} fit: save the one that is meant by itself")
     module.load_state_dict({key: flat[best + key] for key in expected if best + key in flat}, strict=False)
+    return best
 
 
 def _tensors(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
@@ -212,20 +216,3 @@ def _tensors(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str
             yield f"{prefix}{key}", each
         elif depth < 3:  # a file may hold itself
             yield from _tensors(each, f"{prefix}{key}.", depth + 1)
-
-
-def _read(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UsageError(f"there is no file of weights at {path}") from None
-    except Exception as error:  # a damaged pickle can raise anything
-        wanted = isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL ([\w.]+\w)\s", str(error))
-        if not wanted:
-            raise ModelError(f"{path} is cut off or no file of torch.save: {one_line(error)}") from error
-        raise ModelError(
-            f"{path} wants to run code ({wanted[1]}), as a whole pickled module does too, which is refused; "
-            "save a state dict instead: torch.save(G.state_dict(), 'weights.pt')"
-        ) from error

@@ -18,7 +18,7 @@ from gankit.card import Card
 from gankit.errors import GankitError, one_line
 from gankit.latents import latents
 from gankit_export.formats import Run
-from gankit_export.graph import pixels
+from gankit_export.graph import steps
 
 TOLERANCES = {"float32": 0.02, "compact": 1.0, "float16": 4.0}
 """How far, in steps of 1/255, a file on the CPU may lie from the network before rounding.
@@ -34,6 +34,7 @@ GPU_TOLERANCE = 2.0
 _BATCHES = (1, 7, 64)
 _FAR = 4  # times as far from 0 as latents are: where somebody's own numbers may lead to
 _SEED = 2**63  # latents that no user is likely to have looked at
+_MEAN = 10  # how many times smaller than its largest error a file's mean error has to be
 _TIMED_ROUNDS, _TIMED_SECONDS = 3, 2.0
 
 Floats = NDArray[np.float32]
@@ -67,13 +68,15 @@ class Reference:
     """What the network computes on every case, in float64 and in float32, worked out once for all files."""
 
     def __init__(self, network: nn.Module, card: Card, value_range: tuple[float, float]) -> None:
-        exact = deepcopy(network).double()
         self.cases = list(cases(card))
-        self.steps = [_steps(exact, case, value_range, torch.float64) for case in self.cases]
-        """Before rounding, in steps: float64 [n, height, width, channels], where a byte is what truncation leaves."""
-        self.bytes = [
-            np.clip(_steps(network, case, value_range, torch.float32), 0, 255).astype(np.uint8) for case in self.cases
-        ]
+        plain = [_steps(network, case, value_range, torch.float32) for case in self.cases]
+        self.bytes = [np.clip(values, 0, 255).astype(np.uint8) for values in plain]
+        try:
+            exact, self.precision = deepcopy(network).double(), "float64"
+            self.steps = [_steps(exact, case, value_range, torch.float64) for case in self.cases]
+            """Before rounding: [n, height, width, channels], where a byte is what truncation leaves."""
+        except RuntimeError:  # a module that makes float32 numbers itself
+            self.steps, self.precision = plain, "float32"
 
 
 @torch.no_grad()
@@ -81,12 +84,12 @@ def _steps(
     network: nn.Module, case: Case, value_range: tuple[float, float], dtype: torch.dtype
 ) -> NDArray[np.floating[Any]]:
     label = None if case.label is None else torch.from_numpy(case.label).to(dtype)
-    images = pixels(network(torch.from_numpy(case.z).to(dtype), label), *value_range)
-    steps: NDArray[np.floating[Any]] = images.permute(0, 2, 3, 1).numpy()
-    return steps
+    images = steps(network(torch.from_numpy(case.z).to(dtype), label), *value_range)
+    values: NDArray[np.floating[Any]] = images.permute(0, 2, 3, 1).numpy()
+    return values
 
 
-def verify(run: Run, reference: Reference, card: Card, device: str = "cpu") -> dict[str, Any]:
+def verify(run: Run, reference: Reference, card: Card, device: str = "cpu", timed: bool = True) -> dict[str, Any]:
     """Compares a file with the network on every case; returns what was measured.
 
     Args:
@@ -94,6 +97,7 @@ def verify(run: Run, reference: Reference, card: Card, device: str = "cpu") -> d
         reference: what the network computes.
         card: what the file says of itself.
         device: where `run` computes; it decides the tolerance.
+        timed: whether to measure the speed as well.
 
     Raises:
         GankitError: a shape or type that is not the contract's, or a value out of tolerance: names the case, the
@@ -117,19 +121,26 @@ def verify(run: Run, reference: Reference, card: Card, device: str = "cpu") -> d
             )
         if card.output == "uint8":
             # A byte b stands for all values from b to b + 1; the error is how far outside the network's lies.
+            exact = np.clip(exact, 0, 255)
             error_steps = np.maximum(np.abs(made + 0.5 - exact) - 0.5, 0)
         else:
-            made = np.clip(127.5 * made.astype(np.float64).transpose(0, 2, 3, 1) + 128, 0, 255)
+            made, exact = 127.5 * made.astype(np.float64).transpose(0, 2, 3, 1) + 128, np.clip(exact, 0.5, 255.5)
             error_steps = np.abs(made - exact)
         at = np.unravel_index(int(error_steps.argmax()), error_steps.shape)
         if not error_steps[at] <= tolerance:
+            label = f" under {_labels(card, case.label[at[0]])}" if case.label is not None else ""
             raise GankitError(
-                f"{case.what}: the exported file computes something else on {device}: image {at[0]}, "
+                f"{case.what}: the exported file computes something else on {device}: image {at[0]}{label}, "
                 f"pixel ({at[2]}, {at[1]}), channel {at[3]} is {made[at]:.4g} where the network has {exact[at]:.3f}, "
                 f"more than {tolerance} apart"
             )
         worst, total = max(worst, float(error_steps[at])), total + float(error_steps.sum())
-        unequal, values = unequal + int((made.astype(np.uint8) != rounded).sum()), values + made.size
+        unequal, values = unequal + int((np.clip(made, 0, 255).astype(np.uint8) != rounded).sum()), values + made.size
+    if total / values > tolerance / _MEAN:  # rounding errors fall both ways; what is off everywhere is something else
+        raise GankitError(
+            f"the exported file computes something else on {device}: its values are {total / values:.3g} steps off on "
+            f"average, more than {tolerance / _MEAN}"
+        )
     return {
         "device": device,
         "images": sum(len(case.z) for case in reference.cases),
@@ -137,8 +148,14 @@ def verify(run: Run, reference: Reference, card: Card, device: str = "cpu") -> d
         "mean_error_steps": round(total / values, 8),
         "tolerance_steps": tolerance,
         "equal_bytes": 1 - unequal / values,
-        "images_per_s": round(_speed(run, reference), 1),
+        "images_per_s": round(_speed(run, reference), 1) if timed else None,
     }
+
+
+def _labels(card: Card, vector: Floats) -> str:
+    """A label vector as one would ask for it."""
+    names = card.labels.names if card.labels else ()
+    return ",".join(n if w == 1 else f"{n}={w:.2g}" for n, w in zip(names, vector, strict=True) if w) or "no label"
 
 
 def _speed(run: Run, reference: Reference) -> float:

@@ -1,7 +1,7 @@
 """The card: a small versioned JSON document inside every exported file that says all one needs to use it.
 
 It is read and written here and nowhere else. In an ONNX file it sits in the metadata under the key `gankit`, in
-TorchScript's extra files as `gankit.json`.
+TorchScript's and `.pt2`'s extra files as `gankit.json`.
 """
 
 import json

@@ -206,6 +206,8 @@ def _print_card(path: Path) -> None:
     from gankit.generator import load
 
     card = Card.from_archive(path) if zipfile.is_zipfile(path) else load(path, "cpu").card
+    if not card.versions:  # which every export has
+        print(f"{path} has no card inside; this is what its shapes say")
     for name, value in asdict(card).items():
         parts = value.items() if isinstance(value, dict) else [("", value)]
         for key, part in parts:

@@ -137,7 +137,7 @@ def test_a_script_is_not_run(script: Path) -> None:
     cudnn = torch.backends.cudnn.benchmark
     path = list(sys.path)
     generator = first()
-    made = load(f"{script}:Generator", saved(script.parent / "w.pt", generator.state_dict()), OPT)
+    made, _ = load(f"{script}:Generator", saved(script.parent / "w.pt", generator.state_dict()), OPT)
     z = torch.randn(3, 6)
     assert torch.equal(bridge(made, 6, None, 0)(z), generator(z))
     assert not (script.parent / "ran.txt").exists()
@@ -148,7 +148,7 @@ def test_init_is_arguments_and_globals(script: Path) -> None:
     generator = first(norm=False, half=8, image=(1, 8, 8))
     weights = saved(script.parent / "w.pt", generator.state_dict())
     init = {**OPT, "norm": False, "half": 8, "image": [1, 8, 8]}
-    bridged = bridge(load(f"{script}:Generator", weights, init), 6, None, 0)
+    bridged = bridge(load(f"{script}:Generator", weights, init)[0], 6, None, 0)
     z = torch.randn(3, 6)
     assert torch.equal(bridged(z), generator(z)) and bridged.size == (8, 8, 1)
     saved(weights, first().state_dict())  # the file has a function of the name of this argument
@@ -173,7 +173,7 @@ def test_init_is_arguments_and_globals(script: Path) -> None:
 )
 def test_weights_are_found_in_what_is_usual(script: Path, wrap: Callable[[Any], Any]) -> None:
     generator = first()
-    made = load(f"{script}:Generator", saved(script.parent / "w.pt", wrap(generator.state_dict())), OPT).eval()
+    made = load(f"{script}:Generator", saved(script.parent / "w.pt", wrap(generator.state_dict())), OPT)[0].eval()
     z = torch.randn(3, 6)
     assert torch.equal(made(z), generator(z))
 
@@ -216,7 +216,7 @@ def test_weights_that_are_damaged_or_want_to_run_code(script: Path) -> None:
             refused(ModelError, "w.pt is cut off", call=load, of=of)
     weights.write_text("hello")
     refused(ModelError, "no file of torch.save", call=load, of=of)
-    refused(UsageError, "no file of weights", "nowhere.pt", call=load, of=(of[0], Path("nowhere.pt"), OPT))
+    refused(UsageError, "there is no file", "nowhere.pt", call=load, of=(of[0], Path("nowhere.pt"), OPT))
     refused(UsageError, "--weights", call=load, of=(of[0], None, OPT))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import math
 import pickle
+import re
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +86,8 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
         ModelError: cut off, no checkpoint of ours, or a pickle that would run code.
         GankitError: one that may be sound, but not for this gankit, or that cannot be read now.
     """
+    document = read_pickle(path)
     try:
-        # weights_only: a checkpoint from somebody else must not run code.
-        document = torch.load(path, map_location="cpu", weights_only=True)
         if document["schema"] != _SCHEMA:
             raise GankitError(f"{path} has schema {document['schema']}, not {_SCHEMA}: use the gankit that wrote it")
         labels = document["labels"]
@@ -98,17 +100,34 @@ def read(path: Path) -> tuple[Header, dict[str, Any]]:
             document["images"],
             document["distance"],
         )
-    except FileNotFoundError:
-        raise UsageError(f"there is no checkpoint at {path}") from None
-    except GankitError:
-        raise
-    except OSError as error:
-        raise GankitError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
-    except pickle.UnpicklingError as error:
-        raise ModelError(f"{path} is no checkpoint of gan-train, or it wants to run code, which is refused") from error
-    except (RuntimeError, EOFError, LookupError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is cut off or no checkpoint of gan-train: {one_line(error)}") from error
+    except (LookupError, TypeError) as error:
+        raise ModelError(f"{path} is no checkpoint of gan-train: {one_line(error)}") from error
     return header, document
+
+
+def read_pickle(path: Path) -> Any:
+    """What torch.save wrote, if it is nothing but numbers, texts and containers.
+
+    Raises:
+        UsageError: no such file. GankitError: it cannot be read now.
+        ModelError: cut off, no file of torch.save, or it wants to run code, which a file from somebody else must not.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {path}") from None
+    except Exception as error:  # a damaged pickle can raise anything, EINVAL for a seek to before its start included
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise GankitError(f"{path} cannot be read: {error.strerror or one_line(error)}") from error
+        wanted = isinstance(error, pickle.UnpicklingError) and re.search(r"GLOBAL ([\w.]+\w)\s", str(error))
+        if not wanted:
+            raise ModelError(f"{path} is cut off or no file of torch.save: {one_line(error)}") from error
+        raise ModelError(
+            f"{path} wants to run code ({wanted[1]}), as a whole pickled module does too, which is refused; "
+            "save a state dict instead: torch.save(G.state_dict(), 'weights.pt')"
+        ) from error
 
 
 def restore(gan: GAN, document: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ PRESETS = {
          "beta2": 0.9, "lr_d": 8e-4, "lr_g": 4e-4, "d_norm": "none", "dropout": 0.4, "d_activation": "relu",
          "g_widths": (64, 128, 64, 64), "g_kernels": (5,), "g_strides": (2, 2, 1, 1), "d_widths": (64, 64, 128, 128),
          "d_kernels": (5,), "d_strides": (2, 2, 2, 1), "init": "normal", "images": 384_000, "ema": 0.0},
-        "a rate of 0.008 for D, as some printings have it, is ten times too high: D runs away and G learns nothing",
+        "a rate of 0.008 for D, as some printings have it, is ten times too high: D leaps, then says one thing of all",
     ),
     "celeba-wgan-gp": Preset(
         "wgan-gp",
