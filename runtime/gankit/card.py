@@ -5,7 +5,6 @@ TorchScript's and `.pt2`'s extra files as `gankit.json`.
 """
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +56,8 @@ class Card:
         Raises:
             ModelError: there is none in it, or it cannot be read.
         """
+        import zipfile  # here, as it brings every compression with it
+
         try:
             with zipfile.ZipFile(path) as archive:
                 name = next(n for n in archive.namelist() if n.endswith(f"extra/{KEY}.json"))

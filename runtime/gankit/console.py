@@ -41,3 +41,15 @@ def whole_numbers(text: str, what: str, example: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"{what} are whole numbers joined by commas, such as {example}, not {text!r}") from None
+
+
+def ranges(text: str, what: str, example: str) -> list[int]:
+    """`"0,4-6"` → [0, 4, 5, 6]; at most a million. `what` and `example` as for `whole_numbers`."""
+    parts = [part.partition("-") for part in text.split(",")]
+    try:
+        spans = [range(int(first), int(last if dash else first) + 1) for first, dash, last in parts]
+    except ValueError:
+        spans = []
+    if not spans or not all(spans) or sum(span.stop - span.start for span in spans) > 1_000_000:
+        raise UsageError(f"{what} are up to a million whole numbers or ranges, such as {example}, not {text!r}")
+    return [number for span in spans for number in span]

@@ -2,172 +2,349 @@
 
 from __future__ import annotations
 
+import math
+import os
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gankit.card import KEY, Card
-from gankit.errors import GankitError, LabelError, ModelError, UsageError, one_line
-from gankit.labels import LabelRequest, Labels, one_for_each
+from gankit.backends import Backend, open_backend
+from gankit.batcher import Batcher
+from gankit.errors import GankitError, LabelError, UsageError
+from gankit.images import grid
+from gankit.labels import LabelRequest, one_for_each
 from gankit.latents import latents, slerp
-from gankit.session import Device, Opened, open_session
+from gankit.session import Device, read_model
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Images = NDArray[np.uint8]
 
-_BATCH = 32  # images a run: enough to keep two cores busy, little enough to stay in their caches
+_BATCH = 64  # images that `stream` hands out at a time
 
 
-def load(model: str | Path | bytes | None = None, device: Device = "auto") -> Generator:
-    """Opens a generator: an ONNX file from `gan-export`, its bytes, or (None) the faces that come with gankit.
+def load(model: str | Path | bytes | None = None, device: Device = "auto", threads: int = 0) -> Generator:
+    """Opens a generator: a file from `gan-export` (ONNX, or TorchScript where torch is installed), its bytes, or (None)
+    the faces that come with gankit.
 
     >>> faces = gankit.load()
     >>> faces.sample(64, seed=0, label="blond").shape
     (64, 32, 32, 3)
 
     `device` is `cuda`, `cpu`, or `auto`, which takes CUDA where it can and else the CPU: `faces.device` says which it
-    is and `faces.fallback_reason` why.
+    is and `faces.fallback_reason` why. `threads` is how many CPU cores an ONNX file uses; 0 takes all that the process
+    may.
 
     Raises:
         ModelNotFoundError, ModelError, DeviceError, MissingExtraError: see `gankit.session.open_session`.
     """
-    opened = open_session(bundled_model().read_bytes() if model is None else model, device)
-    return Generator(opened, "the model" if model is None or isinstance(model, bytes) else str(model))
+    if not isinstance(threads, int) or threads < 0:
+        raise UsageError(f"threads must be a whole number of at least 1, or 0 for all cores, not {threads!r}")
+    path = bundled_model() if model is None else model
+    return _open(read_model(path), "the model" if isinstance(path, bytes) else str(path), device, threads)
+
+
+def _open(source: bytes, name: str, device: Device, threads: int) -> Generator:
+    return Generator(open_backend(source, name, device, threads), (source, name, device, threads))
 
 
 def bundled_model() -> Path:
     """The path of the small conditional model that comes with the package."""
-    return Path(str(files("gankit") / "models" / "avatars.onnx"))
+    return Path(__file__).parent / "models" / "avatars.onnx"
 
 
 class Generator:
-    """A loaded generator. It holds no state that a call changes, so threads may share it."""
+    """A loaded generator. It holds no state that a call changes, so threads may share it.
 
-    def __init__(self, opened: Opened, name: str) -> None:
-        self._session = opened.session
-        self._inputs = [i.name for i in opened.session.get_inputs()]
-        self.card = _card(opened.session, name)
+    It can be closed, by hand or by `with`; it can be sent to another process that was spawned, which loads it again.
+    """
+
+    def __init__(self, backend: Backend, origin: tuple[bytes, str, Device, int]) -> None:
+        self._loaded: tuple[Backend, tuple[bytes, str, Device, int]] | None = backend, origin
+        self._process, self._lock = os.getpid(), threading.RLock()
+        self._batcher: Batcher | None = None
+        self.card = backend.card
         """What the file says of itself, see `gankit.Card`; worked out from the shapes where it has no card."""
-        self.device = opened.device
+        self.device = backend.device
         """`cuda` or `cpu`: where it really runs."""
-        self.fallback_reason = opened.fallback_reason
+        self.fallback_reason = backend.fallback_reason
         """Why `device="auto"` did not take CUDA; None if it did or was not asked to choose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open, self._live()[1]
+
+    def __enter__(self) -> Generator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Refuses calls from now on, computes what `submit` took, and frees the model with the last call under way."""
+        if os.getpid() != self._process:
+            return  # after a fork, freeing it would wait for threads that are not there
+        with self._lock:
+            self._loaded, batcher = None, self._batcher
+        if batcher is not None:  # it has the model too; not under the lock, which its callers' callbacks may want
+            batcher.close()
+            self._batcher = None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._loaded is None
+
+    def _live(self) -> tuple[Backend, tuple[bytes, str, Device, int]]:
+        loaded = self._loaded
+        if loaded is None:
+            raise UsageError("this generator was closed; load it again")
+        if os.getpid() != self._process:
+            raise GankitError(
+                "this generator was loaded before a fork, which its threads did not survive: load it in the new "
+                "process, or start that one by multiprocessing's spawn"
+            )
+        return loaded
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the labels; empty for an unconditional model."""
         return self.card.labels.names if self.card.labels else ()
 
-    def __call__(self, z: ArrayLike, label: ArrayLike | None = None) -> Images:
+    def __call__(self, z: ArrayLike, label: ArrayLike | None = None, out: Images | None = None) -> Images:
         """Images for latents of one's own: z float32 [n, z_dim], label float32 [n, k] → uint8 [n, h, w, channels].
 
+        With `out`, an array of that shape, they are written there and it is returned.
+
         Raises:
-            UsageError: the shapes do not fit, or numbers are not finite.
+            UsageError: the shapes do not fit, numbers are not finite, or the generator was closed.
+            GankitError: the device failed, or the generator was loaded before a fork.
         """
+        backend, _ = self._live()
         z = _finite(z, "z", self.card.z_dim)
-        feeds = {self._inputs[0]: z}
         if self.card.labels:
             if label is None:
                 raise UsageError(f"this model needs a label beside z: float32 [{len(z)}, {len(self.labels)}]")
-            feeds[self._inputs[1]] = _finite(label, "label", len(self.labels))
-            if len(feeds[self._inputs[1]]) != len(z):
-                raise UsageError(f"{len(z)} latents but {len(feeds[self._inputs[1]])} labels; give one for each")
+            label = _finite(label, "label", len(self.labels))
+            if len(label) != len(z):
+                raise UsageError(f"{len(z)} latents but {len(label)} labels; give one for each")
         elif label is not None:
             raise LabelError("this model was trained without labels")
-        images = np.empty((len(z), self.card.height, self.card.width, self.card.channels), np.uint8)
-        for at in range(0, len(z), _BATCH):
-            try:
-                batch = self._session.run(None, {name: value[at : at + _BATCH] for name, value in feeds.items()})[0]
-            except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
-                raise GankitError(f"{self.card.name} failed on {self.device}: {one_line(error)}") from error
-            if self.card.output == "float":  # the same scaling and rounding that an exported graph does itself
-                batch = np.clip(127.5 * batch.transpose(0, 2, 3, 1) + 128, 0, 255).astype(np.uint8)
-            images[at : at + _BATCH] = batch
+        images = _room((len(z), self.card.height, self.card.width, self.card.channels), out)
+        backend.compute([z] if label is None else [z, label], images)
         return images
 
-    def sample(self, n: int, seed: int = 0, label: LabelRequest = None, start: int = 0) -> Images:
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        label: LabelRequest = None,
+        start: int = 0,
+        psi: float = 1.0,
+        out: Images | None = None,
+    ) -> Images:
         """The images `start` … `start + n - 1` of a seed: uint8 [n, height, width, channels].
 
         Image `i` of a seed is the same however it is asked for. `label` is a name (any unambiguous part, any case:
-        `"blond"`, `"not-blond"`, `"blond,smiling"`), a list of such names, one an image, or vectors [k] or [n, k];
-        what it leaves open is drawn as often as the data has it.
+        `"blond"`, `"not-blond"`, `"blond,smiling"`), a dict of names and weights (`{"blond": 0.7, "smiling": 1}`), a
+        list of such requests, one an image, or vectors [k] or [n, k]; what it leaves open is drawn as often as the data
+        has it. `psi` below 1 moves the latents towards their mean: more typical images, less variety. `out` is as for
+        a call.
 
         Raises:
-            UsageError: n below 1, or a seed that cannot be.
+            UsageError: n below 1 or beyond the memory, or a seed that cannot be.
             LabelError: a label that the model does not have.
         """
-        try:
-            return self(*self.inputs(n, seed, label, start))
-        except MemoryError:
-            raise UsageError(f"{n} images do not fit into memory at once; take them from stream()") from None
+        return self(*self.inputs(n, seed, label, start, psi), out)
 
     def inputs(
-        self, n: int, seed: int = 0, label: LabelRequest = None, start: int = 0
+        self, n: int, seed: int = 0, label: LabelRequest = None, start: int = 0, psi: float = 1.0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """What `sample` puts into the network: z [n, z_dim], and the label vectors [n, k] or None."""
-        if not isinstance(n, int | np.integer) or n < 1:
-            raise UsageError(f"the number of images must be a whole number of at least 1, not {n!r}")
-        return latents(seed, start, n, self.card.z_dim), self._vectors(label, seed, start, n)
+        _whole("the number of images", n)
+        if n > 1 << 40:  # beyond which NumPy has other errors than that of memory
+            raise _too_many(n)
+        try:
+            z = _truncated(latents(seed, start, n, self.card.z_dim), psi)
+            return z, self._vectors(label, seed, start, n)
+        except MemoryError:
+            raise _too_many(n) from None
 
-    def stream(self, n: int, seed: int = 0, label: LabelRequest = None, batch: int = _BATCH) -> Iterator[Images]:
-        """The same images as `sample(n, seed, label)` in batches: constant memory, the next one computed meanwhile.
+    def submit(
+        self,
+        n: int = 1,
+        seed: int = 0,
+        label: LabelRequest = None,
+        start: int = 0,
+        psi: float = 1.0,
+        timeout: float | None = None,
+    ) -> Future[Images]:
+        """The images of `sample`, to come: requests from many threads are joined into batches.
+
+        >>> faces.submit(1, seed=7).result().shape
+        (1, 32, 32, 3)
+
+        It waits while too many requests do, for up to `timeout` seconds. `serve` sets the limits.
+
+        Raises:
+            GankitError: too many requests are waiting, or as for a call.
+            UsageError, LabelError: as for `sample`, at once.
+        """
+        self._live()
+        z, vectors = self.inputs(n, seed, label, start, psi)
+        with self._lock:
+            if self._batcher is None:
+                self.serve()
+            batcher = self._batcher
+        assert batcher is not None
+        return batcher.submit([z] if vectors is None else [z, vectors], timeout)
+
+    async def sample_async(
+        self, n: int = 1, seed: int = 0, label: LabelRequest = None, start: int = 0, psi: float = 1.0
+    ) -> Images:
+        """The images of `submit`, for `await`; the event loop goes on meanwhile."""
+        import asyncio  # here, as it takes as long as the rest of gankit
+
+        return await asyncio.wrap_future(await asyncio.to_thread(self.submit, n, seed, label, start, psi))
+
+    def serve(self, batch: int = 64, waiting: int = 1024, latest_start: float = 0.0) -> None:
+        """Sets, before the first `submit`, which requests are joined and how many may wait.
+
+        Args:
+            batch: images to join at the most; a larger request goes alone.
+            waiting: requests that may wait.
+            latest_start: seconds that a request may wait for others; 0 joins only those that wait anyway.
+
+        Raises:
+            UsageError: numbers that cannot be, or requests are joined already.
+        """
+        _whole("batch", batch)
+        _whole("waiting", waiting)
+        if not 0 <= latest_start < math.inf:
+            raise UsageError(f"latest_start must be seconds, 0 or more, not {latest_start!r}")
+        with self._lock:
+            backend, _ = self._live()
+            if self._batcher is not None:
+                raise UsageError("requests are joined already; call serve() once, before the first submit()")
+
+            def compute(inputs: Sequence[NDArray[np.float32]]) -> Images:  # without self, which may be closed meanwhile
+                card = backend.card
+                images = _room((len(inputs[0]), card.height, card.width, card.channels), None)
+                backend.compute(inputs, images)
+                return images
+
+            self._batcher = Batcher(compute, batch, waiting, latest_start)
+
+    def stream(
+        self,
+        n: int,
+        seed: int = 0,
+        label: LabelRequest = None,
+        batch: int = _BATCH,
+        start: int = 0,
+        psi: float = 1.0,
+    ) -> Iterator[Images]:
+        """The same images as `sample` in batches: constant memory, the next one computed meanwhile.
 
         Yields:
             uint8 [batch, height, width, channels]; the last one may be shorter.
         """
-        if n < 1 or batch < 1:
-            raise UsageError(f"the numbers of images and of a batch must be at least 1, not {n} and {batch}")
+        _whole("the number of images", n)
+        _whole("batch", batch)
+        self._live()
         each: Any = label if one_for_each(label) else None
         if each is not None and len(each) != n:
             raise LabelError(f"{len(each)} labels were given for {n} images; give one for all, or one for each")
-        if each is None:
-            self._vectors(label, seed, 0, 1)  # a label that does not exist is told now and not at the first batch
+        # What cannot be is told now and not at the first batch.
+        self.inputs(1, seed, label if each is None else each[:1], start, psi)
 
-        def make(start: int) -> Images:
-            stop = min(start + batch, n)
-            return self.sample(stop - start, seed, label if each is None else each[start:stop], start)
+        def make(at: int) -> Images:
+            stop = min(at + batch, n)
+            return self.sample(stop - at, seed, label if each is None else each[at:stop], start + at, psi)
 
         def batches() -> Iterator[Images]:
+            from concurrent.futures import ThreadPoolExecutor
+
             with ThreadPoolExecutor(1) as worker:
                 ahead = worker.submit(make, 0)
-                for start in range(batch, n, batch):
-                    ready, ahead = ahead, worker.submit(make, start)
+                for at in range(batch, n, batch):
+                    ready, ahead = ahead, worker.submit(make, at)
                     yield ready.result()
                 yield ahead.result()
 
         return batches()
 
     def interpolate(
-        self, seeds: Sequence[int], frames: int = 60, loop: bool = False, label: LabelRequest = None
+        self,
+        stops: Sequence[int] | ArrayLike,
+        frames: int = 60,
+        loop: bool = False,
+        label: LabelRequest = None,
+        mode: Literal["slerp", "lerp"] = "slerp",
+        psi: float = 1.0,
     ) -> Images:
-        """A walk on the sphere through the first image of each seed: uint8 [frames, height, width, channels].
+        """A walk through the first image of each seed, or through latents [m, z_dim]: uint8 [frames, height, width,
+        channels].
 
-        With `loop` it goes on back to the first one and ends a step before it. What `label` leaves open is what each
-        of those images has, blended on the way between them.
+        `slerp` goes along the sphere, where the network was trained, `lerp` in straight lines. With `loop` the walk
+        goes on back to the first stop and ends a step before it. A list of labels, one a stop, is blended on the way;
+        what a label leaves open is what the image of each seed has.
 
         Raises:
-            UsageError: fewer than two seeds, or fewer frames than seeds.
+            UsageError: fewer than two stops, fewer frames than stops, or no such mode.
         """
-        if len(seeds) < 2 or frames < len(seeds):
-            raise UsageError(
-                f"an interpolation needs two seeds or more and a frame for each, not {len(seeds)} and {frames}"
-            )
-        stops = [latents(seed, 0, 1, self.card.z_dim)[0] for seed in [*seeds, *(seeds[:1] if loop else [])]]
-        at = np.linspace(0, len(stops) - 1, frames, endpoint=not loop)
-        leg = np.minimum(at.astype(int), len(stops) - 2)
-        z = np.concatenate([slerp(stops[i], stops[i + 1], at[leg == i] - i) for i in range(len(stops) - 1)])
-        vectors = [v for seed in [*seeds, seeds[0]] if (v := self._vectors(label, seed, 0, 1)) is not None]
+        if mode not in ("slerp", "lerp"):
+            raise UsageError(f"an interpolation is slerp or lerp, not {mode!r}")
+        _whole("the number of frames", frames)
+        try:
+            m, plain = len(stops), np.ndim(stops) == 1  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            raise UsageError(f"an interpolation is between seeds or latents [m, z_dim], not {stops!r}") from None
+        if m < 2 or frames < m:
+            raise UsageError(f"an interpolation needs two seeds or more and a frame for each, not {m} and {frames}")
+        seeds: Any = stops if plain else range(m)
+        if plain:
+            z = np.concatenate([self.inputs(1, seed, psi=psi)[0] for seed in seeds])
+        else:
+            z = _truncated(_finite(stops, "the stops", self.card.z_dim), psi)
+        each: Any = label if one_for_each(label) else [label] * m
+        if len(each) != m:
+            raise LabelError(f"{len(each)} labels were given for {m} stops; give one for all, or one for each")
+        vectors = [v for seed, one in zip(seeds, each, strict=True) if (v := self._one_vector(one, seed)) is not None]
+        order = [*range(m), *([0] if loop else [])]
+        at = np.linspace(0, len(order) - 1, frames, endpoint=not loop)
+        leg = np.minimum(at.astype(int), len(order) - 2)
+        path = slerp if mode == "slerp" else _straight
+        walk = np.concatenate([path(z[a], z[b], at[leg == i] - i) for i, (a, b) in enumerate(pairwise(order))])
         if not vectors:
-            return self(z)
-        labels = np.concatenate(vectors)
-        weight = (at - leg)[:, None]
-        return self(z, (1 - weight) * labels[leg] + weight * labels[leg + 1])
+            return self(walk)
+        labels, weight = np.concatenate([vectors[i] for i in order]), (at - leg)[:, None]
+        return self(walk, (1 - weight) * labels[leg] + weight * labels[leg + 1])
 
-    def compare_labels(self, n: int, seed: int = 0, labels: Sequence[str] | None = None) -> Images:
+    def _one_vector(self, label: Any, seed: int) -> NDArray[np.float32] | None:
+        """Of the first image of a seed: [1, k]."""
+        return self._vectors(label if np.ndim(label) == 0 else np.asarray([label]), seed, 0, 1)
+
+    def grid(
+        self,
+        n: int,
+        seed: int = 0,
+        label: LabelRequest = None,
+        columns: int | None = None,
+        start: int = 0,
+        psi: float = 1.0,
+    ) -> Images:
+        """A contact sheet of what `sample` gives, about square without `columns`: uint8 [h, w, channels]."""
+        return grid(self.sample(n, seed, label, start, psi), columns)
+
+    def compare_labels(
+        self, n: int, seed: int = 0, labels: Sequence[LabelRequest] | None = None, start: int = 0, psi: float = 1.0
+    ) -> Images:
         """The same n latents under each label: uint8 [labels, n, height, width, channels].
 
         `labels` are requests as for `sample`; None takes each name of the model. What they leave open is the same in
@@ -175,7 +352,8 @@ class Generator:
         """
         if not self.labels:
             raise LabelError("this model was trained without labels: there is nothing to compare")
-        return np.stack([self.sample(n, seed, label) for label in (self.labels if labels is None else labels)])
+        rows = self.labels if labels is None else labels
+        return np.stack([self.sample(n, seed, label, start, psi) for label in rows])
 
     def _vectors(self, label: LabelRequest, seed: int, start: int, n: int) -> NDArray[np.float32] | None:
         if self.card.labels:
@@ -183,6 +361,15 @@ class Generator:
         if label is not None:
             raise LabelError(f"this model was trained without labels: {label!r} cannot be asked for")
         return None
+
+
+def _whole(name: str, value: int) -> None:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise UsageError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _too_many(n: int) -> UsageError:
+    return UsageError(f"{n} images do not fit into memory at once; take them from stream()")
 
 
 def _finite(values: ArrayLike, name: str, width: int) -> NDArray[np.float32]:
@@ -197,38 +384,28 @@ def _finite(values: ArrayLike, name: str, width: int) -> NDArray[np.float32]:
     return array
 
 
-def _card(session: Any, name: str) -> Card:
-    """The card in the file, which must agree with its shapes; without one, such as in another tool's file, the shapes.
+def _room(shape: tuple[int, ...], out: Images | None) -> Images:
+    """Where the images go."""
+    if out is None:
+        try:
+            return np.empty(shape, np.uint8)
+        except MemoryError:
+            raise _too_many(shape[0]) from None
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.uint8:
+        found = f"{out.dtype} {list(out.shape)}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise UsageError(f"out must be an array of uint8 {list(shape)}, not {found}")
+    if not out.flags.writeable:
+        raise UsageError("out cannot be written: it is a read-only array")
+    return out
 
-    Raises:
-        ModelError: the inputs and outputs are not the contract's, or not what the card says.
-    """
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    found = ", ".join(f"{value.name} {value.type} {value.shape}" for value in [*inputs, *outputs])
-    fits = len(inputs) in (1, 2) and len(outputs) == 1 and all(i.type == "tensor(float)" for i in inputs)
-    fits = fits and all(len(i.shape) == 2 and isinstance(i.shape[1], int) for i in inputs)
-    fits = fits and len(outputs[0].shape) == 4 and outputs[0].type in ("tensor(uint8)", "tensor(float)")
-    if not fits or not all(isinstance(edge, int) for edge in outputs[0].shape[1:]):
-        raise ModelError(
-            f"{name} does not fit gankit's contract, z [n, z_dim] and maybe label [n, k] → images; it has {found}"
-        )
-    if isinstance(inputs[0].shape[0], int):
-        raise ModelError(f"{name} takes batches of {inputs[0].shape[0]} only; export it with a dynamic batch axis")
-    output: Literal["uint8", "float"] = "uint8" if outputs[0].type == "tensor(uint8)" else "float"
-    size = outputs[0].shape[1:]
-    height, width, channels = size if output == "uint8" else (size[1], size[2], size[0])
-    k = inputs[1].shape[1] if len(inputs) == 2 else 0
-    labels = Labels(tuple(map(str, range(k))), "classes", (1 / k,) * k, (tuple(range(k)),)) if k else None
-    plain = Card(Path(name).stem or "model", height, width, channels, inputs[0].shape[1], labels, output=output)
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    if text is None:
-        return plain
-    card = Card.from_json(text)
-    for each in ("height", "width", "channels", "z_dim", "output"):
-        if getattr(card, each) != getattr(plain, each):
-            raise ModelError(f"{name} has a card that says {each} {getattr(card, each)}, but the graph has {found}")
-    if (len(card.labels.names) if card.labels else 0) != k:
-        raise ModelError(
-            f"{name} has a card with {card.labels and len(card.labels.names)} labels, but the graph has {found}"
-        )
-    return card
+
+def _truncated(z: NDArray[np.float32], psi: float) -> NDArray[np.float32]:
+    if not isinstance(psi, int | float | np.integer | np.floating) or not math.isfinite(psi):
+        raise UsageError(f"psi must be a number, 1 for the latents as they are and 0 for their mean, not {psi!r}")
+    return z if psi == 1 else np.float32(psi) * z
+
+
+def _straight(a: ArrayLike, b: ArrayLike, t: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Between [dim] and [dim], at the fractions t [n]: float32 [n, dim]."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return np.asarray(a + t[:, None] * (b - a), np.float32)

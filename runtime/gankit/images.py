@@ -13,7 +13,8 @@ from gankit.files import written_whole
 
 Images = NDArray[np.uint8]
 
-SUFFIXES = (".png", ".gif", ".npz")
+_ABOUT = "gankit"
+SUFFIXES = (".png", ".gif", ".webp", ".npz", ".npy")
 
 
 def grid(images: Images, columns: int | None = None, gap: int = 2) -> Images:
@@ -22,6 +23,8 @@ def grid(images: Images, columns: int | None = None, gap: int = 2) -> Images:
     Without `columns` it is about square.
     """
     n, h, w, c = images.shape
+    if columns is not None and columns < 1:
+        raise UsageError(f"a sheet has at least 1 column, not {columns}")
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     sheet = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, c), 255, np.uint8)
@@ -41,10 +44,31 @@ def to_pil(image: Images) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def save_png(path: str | Path, image: Images) -> None:
-    """Writes one image; the file appears only whole."""
+def save_png(path: str | Path, image: Images, about: str = "") -> None:
+    """Writes one image, with a text `about` it inside; the file appears only whole."""
+    from PIL.PngImagePlugin import PngInfo  # here, as it takes a while
+
+    info = PngInfo()
+    if about:
+        info.add_text(_ABOUT, about)
     with written_whole(path) as temporary:
-        to_pil(image).save(temporary)
+        to_pil(image).save(temporary, pnginfo=info)
+
+
+def about_png(path: str | Path) -> str | None:
+    """The text that `save_png` wrote into a file; None where there is no such file or no text in it."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(_ABOUT)
+    except OSError:
+        return None
+
+
+def read_png(path: str | Path) -> Images:
+    """What `save_png` wrote: uint8 [height, width, channels]."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def save_gif(path: str | Path, frames: Images, frames_per_second: int = 20) -> None:
@@ -58,6 +82,20 @@ def save_gif(path: str | Path, frames: Images, frames_per_second: int = 20) -> N
     )
     with written_whole(path) as temporary:
         pages[0].save(temporary, save_all=True, append_images=pages[1:], duration=1000 // frames_per_second, loop=0)
+
+
+def save_webp(path: str | Path, frames: Images, frames_per_second: int = 20) -> None:
+    """Writes an animation that loops for ever, with every pixel as it is."""
+    pages = [to_pil(frame) for frame in frames]
+    duration = 1000 // frames_per_second
+    with written_whole(path) as temporary:
+        pages[0].save(temporary, save_all=True, append_images=pages[1:], duration=duration, loop=0, lossless=True)
+
+
+def save_npy(path: str | Path, images: Images) -> None:
+    """Writes uint8 [n, h, w, c]."""
+    with written_whole(path) as temporary:
+        np.save(temporary, images)
 
 
 def save_npz(path: str | Path, images: Images, labels: NDArray[np.float32] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The labels of a conditional model: their names, how often the data has them, and how a request becomes vectors."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from gankit.errors import LabelError
 from gankit.latents import uniforms
 
-LabelRequest = str | Sequence[str | None] | Sequence[float] | NDArray[np.floating] | None
+_One = str | Mapping[str, float] | None
+LabelRequest = _One | Sequence[_One] | Sequence[float] | NDArray[np.floating]
 """What a caller may ask for.
 
 * `None`: labels as the data has them.
 * A name, an unambiguous part of one (`"blond"`), its opposite (`"not-blond"`), or several joined by commas
   (`"blond,smiling"`): for every image.
+* Weights from 0 to 1: `{"blond": 0.7, "smiling": 1}`, or as text `"blond=0.7,smiling"`. What is left of labels of which
+  every image has one, such as the hair colours, goes to another of them.
 * A sequence of such requests: one for each image.
 * An array [k] or [n, k], or a list of k numbers: the label vectors themselves; fractions blend.
 """
@@ -43,19 +46,22 @@ class Labels:
         Raises:
             LabelError: an unknown or ambiguous name, or an array or a sequence of the wrong length.
         """
-        if request is None or isinstance(request, str):
-            texts: list[str | None] = [request] * count
-        elif one_for_each(request) and not isinstance(request, np.ndarray):
-            texts = list(request)  # type: ignore[arg-type]  # mypy does not know that they are no numbers
+        if request is None or isinstance(request, str | Mapping):
+            requests: list[Any] = [request] * count
+        elif all(each is None or isinstance(each, str | Mapping) for each in _sequence(request)):
+            requests = list(request)
         else:
             return self._given(request, count)
-        if len(texts) != count:
-            raise LabelError(f"{len(texts)} labels were given for {count} images; give one for all, or one for each")
-        asked = {text: self._parse(text) for text in set(texts)}
+        if len(requests) != count:
+            raise LabelError(f"{len(requests)} labels were given for {count} images; give one for all, or one for each")
         draws = uniforms("labels", seed, start, count, len(self.names))
         vectors = np.zeros((count, len(self.names)), np.float32)
-        for i, text in enumerate(texts):
-            self._fill(vectors[i], asked[text], draws[i])
+        parsed: dict[Any, dict[int, float]] = {}  # what is asked for of many images is read once
+        for i, each in enumerate(requests):
+            key = id(each) if isinstance(each, Mapping) else each
+            if key not in parsed:
+                parsed[key] = self._parse(each)
+            self._fill(vectors[i], parsed[key], draws[i])
         return vectors
 
     def find(self, text: str) -> int:
@@ -84,34 +90,62 @@ class Labels:
             raise LabelError(f"no label fits {text!r}; there are {self._list(range(len(self.names)))}")
         return found
 
-    def _parse(self, request: str | None) -> dict[int, bool]:
-        """What a request fixes: column → has it or not."""
-        asked: dict[int, bool] = {}
-        # A name may have a comma in it.
-        parts = [] if request is None else [request] if request in self.names else request.split(",")
-        for part in parts:
-            text, opposite = part.strip(), re.match(r"\s*not[-_ ](.*)", part, re.IGNORECASE)
-            if opposite and _plain(text) not in map(_plain, self.names):
-                column, named = self.find(opposite[1].strip()), False
+    def _parse(self, request: str | Mapping[str, float] | None) -> dict[int, float]:
+        """What a request fixes: column → weight, 0 for a label that an image must not have."""
+        asked: dict[int, float] = {}
+        for text, weight in self._parts(request):
+            opposite = re.match(r"\s*not[-_ ](.*)", text, re.IGNORECASE)
+            if opposite and weight == 1 and _plain(text) not in map(_plain, self.names):
+                column, weight = self.find(opposite[1].strip()), 0.0
             else:
-                column, named = self.find(text), True
-            if asked.setdefault(column, named) != named:
-                raise LabelError(f"{request!r} asks for {self.names[column]} and for its opposite")
+                column = self.find(text)
+            if not 0 <= weight <= 1:
+                raise LabelError(f"a label's weight is from 0 to 1, not {weight} as for {text!r}")
+            if asked.setdefault(column, weight) != weight:
+                other = "its opposite" if 0 in (weight, asked[column]) else "another weight of it"
+                raise LabelError(f"{request!r} asks for {self.names[column]} and for {other}")
         for group in self.exclusive:
             wanted = [i for i in group if asked.get(i)]
-            if len(wanted) > 1:
-                raise LabelError(f"an image has only one of {self._list(wanted)}; blend them with an array of weights")
-            if self._certain(group) and all(asked.get(i) is False for i in group):
+            if sum(asked[i] for i in wanted) > 1 + 1e-6:
+                parts = ",".join(f"{self.names[i]}={1 / len(wanted):.2g}" for i in wanted)
+                raise LabelError(
+                    f"an image has only one of {self._list(wanted)}; blend them by weights, such as {parts}"
+                )
+            if self._certain(group) and all(asked.get(i) == 0 for i in group):
                 raise LabelError(f"{request!r} leaves none of {self._list(group)}, of which every image has one")
         return asked
 
-    def _fill(self, vector: NDArray[np.float32], asked: dict[int, bool], draws: NDArray[np.float64]) -> None:
+    def _parts(self, request: str | Mapping[str, float] | None) -> list[tuple[str, float]]:
+        """A request as names and weights."""
+        if isinstance(request, Mapping):
+            try:
+                return [(str(name), float(weight)) for name, weight in request.items()]
+            except (TypeError, ValueError):
+                raise LabelError(f"labels are given weights that are numbers, not {dict(request)!r}") from None
+        # A name may have a comma or an equals sign in it.
+        parts = [] if request is None else [request] if request in self.names else request.split(",")
+        found = []
+        for part in (part.strip() for part in parts):
+            name, equals, weight = part.rpartition("=")
+            if not equals or part in self.names:
+                found.append((part, 1.0))
+                continue
+            try:
+                found.append((name.strip(), float(weight)))
+            except ValueError:
+                raise LabelError(f"a label's weight is a number, such as {name}=0.7, not {weight!r}") from None
+        return found
+
+    def _fill(self, vector: NDArray[np.float32], asked: dict[int, float], draws: NDArray[np.float64]) -> None:
         """Sets in a zero vector what was asked for, and the rest by `draws`, one number in [0, 1) for each column."""
-        vector[[i for i, has in asked.items() if has]] = 1
+        for i, weight in asked.items():
+            vector[i] = weight
         grouped = {i for group in self.exclusive for i in group}
         for group in [*self.exclusive, *((i,) for i in range(len(self.names)) if i not in grouped)]:
-            if any(i in asked for i in group) and (len(group) == 1 or vector[list(group)].any()):
-                continue  # settled by the request
+            left = 1.0 - sum(asked.get(i, 0.0) for i in group)
+            settled = any(i in asked for i in group) and (len(group) == 1 or left < 1)
+            if settled and (len(group) == 1 or left < 1e-6 or not self._certain(group)):
+                continue
             shares = np.array([0.0 if i in asked else self.frequency[i] for i in group])
             edges = np.cumsum(shares)
             # What is still possible: one of those left, or, where not every image has one of the group, none.
@@ -120,7 +154,7 @@ class Labels:
                 edges /= total
                 chosen = int(np.searchsorted(edges, draws[group[0]], side="right"))
                 if chosen < len(group):
-                    vector[group[chosen]] = 1
+                    vector[group[chosen]] = left
 
     def _certain(self, group: Sequence[int]) -> bool:
         """Whether every image of the data has one label of the group."""
@@ -142,11 +176,16 @@ class Labels:
 
 def one_for_each(request: LabelRequest) -> bool:
     """Whether a request has a part for each image, and is not one for all of them."""
-    if request is None or isinstance(request, str):
+    if request is None or isinstance(request, str | Mapping):
         return False
-    if not isinstance(request, Sequence | np.ndarray):
+    parts = _sequence(request)
+    return all(each is None or isinstance(each, str | Mapping) for each in parts) or np.ndim(parts[0]) == 1
+
+
+def _sequence(request: Any) -> Any:
+    if not isinstance(request, Sequence | np.ndarray) or getattr(request, "ndim", 1) == 0:
         raise LabelError(f"labels are names or numbers, not {request!r}")
-    return all(text is None or isinstance(text, str) for text in request) or np.ndim(request[0]) == 1  # type: ignore[arg-type]
+    return request
 
 
 def _plain(name: str) -> str:

@@ -53,8 +53,8 @@ def uniforms(stream: Literal["latents", "labels"], seed: int, start: int, count:
         raise UsageError(f"seed, start and count are whole numbers, not {seed!r}, {start!r} and {count!r}")
     if not 0 <= seed < 2**64:
         raise UsageError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}")
-    if start < 0 or count < 0:
-        raise UsageError(f"images are counted from 0 upwards: start {start} and count {count} cannot be had")
+    if not 0 <= start < 2**64 or count < 0:
+        raise UsageError(f"images are counted from 0 to 2^64 - 1: start {start} and count {count} cannot be had")
     blocks = -(-dim // _WORDS_PER_BLOCK)
     key = np.array([seed, _STREAMS[stream]], dtype=np.uint64)
     words = np.random.Philox(key=key, counter=start * blocks).random_raw(count * blocks * _WORDS_PER_BLOCK)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stdout
+import os
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -34,8 +35,10 @@ class Opened:
     """Why `auto` runs on the CPU; None on CUDA, and where a device was demanded."""
 
 
-def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
-    """Opens a model, given as a path or as its bytes.
+def open_session(
+    model: str | Path | bytes, device: Device = "auto", threads: int = 0, name: str | None = None
+) -> Opened:
+    """Opens a model, given as a path or as its bytes; on the CPU with that many threads for each run (0: all cores).
 
     `auto` takes CUDA where every node runs on it and else the CPU; any other device is that device, or an error.
 
@@ -45,9 +48,8 @@ def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
         DeviceError: the demanded device cannot be had.
         MissingExtraError: onnxruntime is not installed.
     """
-    if device not in get_args(Device):
-        raise UsageError(f"unknown device {device!r}; there are {', '.join(get_args(Device))}")
-    source = _read(model)
+    check_device(device)
+    source = read_model(model)
     try:
         import onnxruntime
     except ImportError:
@@ -59,9 +61,10 @@ def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
         except DeviceError as error:
             reason = f"CUDA cannot be had: {error}"
     try:
-        session = _session(onnxruntime, source, [_CPU])
+        # Threads spin while they wait for work, which costs cores of an idle app: not after the last run has ended.
+        session = _session(onnxruntime, source, [_CPU], {"session.force_spinning_stop": "1"}, threads or cores())
     except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
-        name = model if not isinstance(model, bytes) else f"these {len(model)} bytes"
+        name = name or (str(model) if not isinstance(model, bytes) else f"these {len(model)} bytes")
         raise ModelError(
             f"{name} cannot be opened as ONNX, it is cut off or something else: {one_line(error)}"
         ) from error
@@ -70,7 +73,14 @@ def open_session(model: str | Path | bytes, device: Device = "auto") -> Opened:
     return Opened(session, "cpu", reason)
 
 
-def _read(model: str | Path | bytes) -> bytes:
+def check_device(device: str) -> None:
+    """Raises UsageError where there is no such device."""
+    if device not in get_args(Device):
+        raise UsageError(f"unknown device {device!r}; there are {', '.join(get_args(Device))}")
+
+
+def read_model(model: str | Path | bytes) -> bytes:
+    """The bytes of a model file. Raises ModelNotFoundError or ModelError where it cannot be read."""
     # From bytes, ONNX Runtime has no folder to look for external data in, which the contract forbids anyway.
     if isinstance(model, bytes):
         return model
@@ -103,8 +113,20 @@ def _cuda_session(ort: Any, source: bytes) -> Any:
     return session
 
 
-def _session(ort: Any, source: bytes, providers: list[Any], config: dict[str, str] | None = None) -> Any:
+def cores() -> int:
+    """CPU cores that this process may use: a container's share, not the machine's."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # cgroup v2: "200000 100000" are two cores, "max 100000" is no limit
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        count = min(count, max(1, int(quota) // int(period)))
+    return count
+
+
+def _session(
+    ort: Any, source: bytes, providers: list[Any], config: dict[str, str] | None = None, threads: int = 0
+) -> Any:
     options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what matters is raised; the rest would land in the terminal of an app's user
     for key, value in (config or {}).items():
         options.add_session_config_entry(key, value)

@@ -124,3 +124,59 @@ def test_an_image_has_one_class() -> None:
     with pytest.raises(LabelError, match="only one of 3, 4"):
         DIGITS.vectors("3,4", 0, 0, 1)
     assert DIGITS.vectors("not-3", 0, 0, 500)[:, 3].sum() == 0
+
+
+@pytest.mark.parametrize("request_", [{"blond": 0.7, "smil": 1}, "blond=0.7,smiling", " Blond_Hair = 0.7 , smiling=1"])
+def test_labels_may_have_weights(request_: object) -> None:
+    vectors = FACES.vectors(request_, 0, 0, 5000)  # type: ignore[arg-type]
+    assert (vectors[:, 0] == np.float32(0.7)).all() and (vectors[:, 4] == 1).all()
+    # What is left goes to one other hair colour, as often as the data has it; glasses are left open.
+    np.testing.assert_allclose(vectors[:, :3].sum(1), 1, rtol=1e-6)
+    assert set(np.unique(vectors[:, 1])) == {0, np.float32(0.3)}
+    np.testing.assert_allclose(vectors[:, 1:4].mean(0), [0.3 * 2 / 3, 0.3 / 3, 0.3], atol=0.02)
+
+
+def test_weights_that_fill_a_group_leave_nothing_open() -> None:
+    np.testing.assert_allclose(
+        FACES.vectors("blond=0.25,brown=0.75", 0, 0, 50)[:, :3], [[0.25, 0, 0.75]] * 50, rtol=1e-6
+    )
+    np.testing.assert_allclose(DIGITS.vectors({"3": 0.5}, 0, 0, 50).sum(1), 1)
+
+
+def test_a_weight_of_0_is_the_opposite() -> None:
+    assert np.array_equal(FACES.vectors({"blond": 0}, 0, 0, 50), FACES.vectors("not-blond", 0, 0, 50))
+    bald = Labels(("Blond_Hair", "Black_Hair"), "attributes", (0.25, 0.25), ((0, 1),))
+    assert np.array_equal(bald.vectors("blond=0.5", 0, 0, 2), [[0.5, 0], [0.5, 0]])  # not every image has one
+
+
+def test_one_request_of_any_kind_for_each_image() -> None:
+    requests = [{"blond": 0.7}, "black", None, {"blond": 0.2}]
+    vectors = FACES.vectors(requests, 3, 0, 4)
+    for i, request in enumerate(requests):
+        assert np.array_equal(vectors[i : i + 1], FACES.vectors(request, 3, i, 1))
+    assert np.array_equal(
+        FACES.vectors([[1, 0, 0, 0, 0], [0, 1, 0, 0, 1]], 0, 0, 2), [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1]]
+    )
+    assert np.array_equal(
+        FACES.vectors(np.array(["blond", "black"]), 0, 0, 2), FACES.vectors(["blond", "black"], 0, 0, 2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ("blond=0.7,black=0.7", "only one of Blond_Hair, Black_Hair; blend them by weights, such as Blond_Hair=0.5"),
+        ({"blond": -0.1}, "from 0 to 1, not -0.1 as for 'blond'"),
+        ({"blond": float("nan")}, "from 0 to 1, not nan"),
+        ({"blond": 1, "Blond_Hair": 0.5}, "Blond_Hair and for another weight of it"),
+        ({"blond": None}, "weights that are numbers"),
+        ("=1", "no label fits ''"),
+        ({"blond": 0, "black": 0, "brown": 0}, "leaves none of"),
+        ([[1, 0, 0, 0, 0], "blond"], "names or numbers"),
+        (np.array(1.0), "names or numbers"),
+        ([], "0 labels were given for 1"),
+    ],
+)
+def test_weights_that_cannot_be_are_refused(request_: object, words: str) -> None:
+    with pytest.raises(LabelError, match=words):
+        FACES.vectors(request_, 0, 0, 1)  # type: ignore[arg-type]
