@@ -99,7 +99,7 @@ class _Onnx(Backend):
         opened = open_session(source, device, threads, name)
         self.session, self.device, self.fallback_reason = opened.session, opened.device, opened.fallback_reason
         if self.device == "cpu":
-            self.workers, self.batch = threads or cores(), 8
+            self.workers, self.batch = threads or cores(), 16
         self.names = [value.name for value in self.session.get_inputs()]
         self.card = card_of_session(self.session, name)
         self._source, self._narrow = source, None
