@@ -19,7 +19,8 @@ _TOLERANCE = 1e-4
 """How far outputs that should be equal may differ, for outputs up to 1: about a hundredth of a step of 1/255."""
 _N = 5  # the batch of the checks; one of an image is compared with it
 _LABEL = re.compile(r"label|class|cond|attr|categor|one_?hot|^[cy]$", re.IGNORECASE)
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+NAMED_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+"""Parameters that can be given by name."""
 
 
 class Bridged(nn.Module):
@@ -95,8 +96,8 @@ def bridge(module: nn.Module, z_dim: int, z_shape: tuple[int, ...] | None, label
 def _inputs(module: nn.Module, labels: int) -> list[str]:
     """What `forward` calls z and, if there are labels, the label."""
     name, parameters = f"{type(module).__name__}.forward", inspect.signature(module.forward).parameters.values()
-    every = [each.name for each in parameters if each.kind in _NAMED]
-    needed = [each.name for each in parameters if each.kind in _NAMED and each.default is each.empty]
+    every = [each.name for each in parameters if each.kind in NAMED_KINDS]
+    needed = [each.name for each in parameters if each.kind in NAMED_KINDS and each.default is each.empty]
     found = [each for each in every if _LABEL.search(each)] if len(every) > 1 else []
     if labels and not found and len(needed) == 2 and "noise" not in needed[1]:
         found = needed[1:]

@@ -156,9 +156,9 @@ def export(
 def _export(
     network: nn.Module, card: Card, paths: Sequence[Path], value_range: tuple[float, float], recipe: Recipe
 ) -> Iterator[Exported]:
-    if Path(card.name).name != card.name or card.name in ("", ".."):
+    if not card.has_file_name:
         raise UsageError(f"the name becomes part of a file's name, so it cannot be {card.name!r}")
-    case = list(cases(card))[1]
+    case = next(case for case in cases(card) if len(case.z) > 1)
     examples = tuple(torch.from_numpy(values) for values in (case.z, case.label) if values is not None)
     try:
         graph, reference = ImageGraph(network, value_range, recipe, examples), Reference(network, card, value_range)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gankit.errors import ModelError, UsageError, one_line
+from gankit_export.bridge import NAMED_KINDS
 from gankit_train.checkpoints import read_pickle
 
 _USUAL = {"", "state_dict", "model_state_dict", "generator", "g", "netg", "gen", "model", "module", "_orig_mod"}
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
 _DEFINITIONS = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 Skipped = dict[str, tuple[int, BaseException | None]]
 """Names that a file would define: the line, and how it failed, or None where it was not run."""
@@ -150,7 +150,7 @@ def _arguments(kind: type[nn.Module], init: dict[str, Any]) -> dict[str, Any]:
         return {}
     parameters = inspect.signature(kind).parameters.values()
     every = any(each.kind is each.VAR_KEYWORD for each in parameters)
-    named = {each.name for each in parameters if each.kind in _NAMED}
+    named = {each.name for each in parameters if each.kind in NAMED_KINDS}
     return {key: _value(value) for key, value in init.items() if every or key in named}
 
 

@@ -45,6 +45,11 @@ class Card:
     verification: dict[str, Any] = field(default_factory=dict)
     """What the export measured against the network: see `gankit_export.verify`."""
 
+    @property
+    def has_file_name(self) -> bool:
+        """Whether the name can be a file's, as it becomes part of paths."""
+        return Path(self.name).name == self.name and self.name not in ("", "..")
+
     def to_json(self) -> str:
         """The document, with its schema version."""
         return json.dumps({"schema": SCHEMA, **asdict(self)})
@@ -88,7 +93,7 @@ class Card:
                     tuple(tuple(group) for group in stored["exclusive"]),
                 )
             card = cls(**values)
-            if Path(card.name).name != card.name or card.name in ("", ".."):  # it becomes part of paths
+            if not card.has_file_name:
                 raise ModelError(f"the model's card has a name that is no file name: {card.name!r}")
             if min(card.height, card.width, card.channels, card.z_dim) < 1:
                 raise ModelError(f"the model's card gives an impossible size: {card}")

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -135,9 +136,7 @@ class Generator:
                 raise UsageError(f"{len(z)} latents but {len(label)} labels; give one for each")
         elif label is not None:
             raise LabelError("this model was trained without labels")
-        images = _room((len(z), self.card.height, self.card.width, self.card.channels), out)
-        backend.compute([z] if label is None else [z, label], images)
-        return images
+        return _images(backend, [z] if label is None else [z, label], out)
 
     def sample(
         self,
@@ -231,14 +230,8 @@ class Generator:
             backend, _ = self._live()
             if self._batcher is not None:
                 raise UsageError("requests are joined already; call serve() once, before the first submit()")
-
-            def compute(inputs: Sequence[NDArray[np.float32]]) -> Images:  # without self, which may be closed meanwhile
-                card = backend.card
-                images = _room((len(inputs[0]), card.height, card.width, card.channels), None)
-                backend.compute(inputs, images)
-                return images
-
-            self._batcher = Batcher(compute, batch, waiting, latest_start)
+            # Without self, which may be closed meanwhile.
+            self._batcher = Batcher(partial(_images, backend), batch, waiting, latest_start)
 
     def stream(
         self,
@@ -382,6 +375,14 @@ def _finite(values: ArrayLike, name: str, width: int) -> NDArray[np.float32]:
     if not np.isfinite(array).all():
         raise UsageError(f"{name} has numbers that are not finite")
     return array
+
+
+def _images(backend: Backend, inputs: Sequence[NDArray[np.float32]], out: Images | None = None) -> Images:
+    """z [n, z_dim] and maybe label [n, k] → uint8 [n, height, width, channels], in `out` if that is given."""
+    card = backend.card
+    images = _room((len(inputs[0]), card.height, card.width, card.channels), out)
+    backend.compute(inputs, images)
+    return images
 
 
 def _room(shape: tuple[int, ...], out: Images | None) -> Images:
