@@ -62,11 +62,18 @@ def generate(
         Path | None,
         typer.Option("-o", "--output", help="Folder, or x.png, .gif, .webp, .npz, .npy. [default: in generated/]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cuda, cpu or openvino.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="float32, tf32 (cuda), bfloat16 (openvino) or float16; auto is the quickest there is.")
+    ] = "auto",
+    batch: Annotated[int, typer.Option(help="Images computed at a time; 0 takes what suits the device.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.")] = 0,
     info: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Only print what a file of gan-export says of itself.")
     ] = None,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Only print what is installed, what clashes and what each device can do.")
+    ] = False,
     columns: Annotated[int | None, typer.Option(min=1, help="Columns of the sheet. [default: about square]")] = None,
     scale: Annotated[int, typer.Option(min=1, help="Draw each pixel this many times as large.")] = 1,
     debug: Debug = False,
@@ -81,6 +88,12 @@ def generate(
     if info is not None:
         _print_card(info)
         return
+    if doctor:
+        from gankit.doctor import report
+
+        for line in report(model or _newest(Path("runs")) or bundled_model()):
+            print(line, flush=True)
+        return
     given = {"-n": n, "--seed": seed, "--seeds": seeds, "--start": start, "--interpolate": interpolate}
     given |= {"--frames": frames, "--loop": loop or None, "--mode": mode, "--compare": compare, "--columns": columns}
     kind = next((kind for kind in _UNUSED if given.get(kind) is not None), "")
@@ -93,9 +106,10 @@ def generate(
     if n < 1:
         raise UsageError(f"-n must be at least 1, not {n}")
     path = model or _newest(Path("runs")) or bundled_model()
-    generator = load(path, device, threads)  # type: ignore[arg-type]  # load() itself says which devices there are
+    generator = load(path, device, precision, batch, threads)  # type: ignore[arg-type]  # load() says which there are
     _say(f"{'model':8}{'the faces that come with gankit' if path == bundled_model() else path}")
-    _say(f"{'device':8}{generator.device}" + (f" ({generator.fallback_reason})" if generator.fallback_reason else ""))
+    reason = f" ({generator.fallback_reason})" if generator.fallback_reason else ""
+    _say(f"{'device':8}{generator.device} in {generator.precision}{reason}")
 
     which = f"seeds{seeds.replace(' ', '').replace(',', '_')}" if seeds else f"seed{seed}"
     request = "-".join(filter(None, [label and label.replace(",", "-"), which, f"psi{psi:g}" if psi != 1 else ""]))

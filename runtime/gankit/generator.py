@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gankit.backends import Backend, open_backend
+from gankit.backends import given_backend, open_backend
+from gankit.backends.base import Backend, Inputs, parts_of
 from gankit.batcher import Batcher
 from gankit.errors import GankitError, LabelError, UsageError
 from gankit.images import grid
 from gankit.labels import LabelRequest, one_for_each
-from gankit.latents import latents, slerp
-from gankit.session import Device, read_model
+from gankit.latents import check_place, latents, slerp
+from gankit.session import Device, Options, Precision, read_model
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -30,29 +31,49 @@ Images = NDArray[np.uint8]
 _BATCH = 64  # images that `stream` hands out at a time
 
 
-def load(model: str | Path | bytes | None = None, device: Device = "auto", threads: int = 0) -> Generator:
-    """Opens a generator: a file from `gan-export` (ONNX, or TorchScript where torch is installed), its bytes, or (None)
-    the faces that come with gankit.
+def load(
+    model: str | Path | bytes | Any = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    batch: int = 0,
+    threads: int = 0,
+    gpu_mem_limit: int = 0,
+) -> Generator:
+    """Opens a generator.
 
     >>> faces = gankit.load()
     >>> faces.sample(64, seed=0, label="blond").shape
     (64, 32, 32, 3)
 
-    `device` is `cuda`, `cpu`, or `auto`, which takes CUDA where it can and else the CPU: `faces.device` says which it
-    is and `faces.fallback_reason` why. `threads` is how many CPU cores an ONNX file uses; 0 takes all that the process
-    may.
+    Args:
+        model: a file from `gan-export` (ONNX, or TorchScript where torch is installed) or its bytes, an ONNX file of
+            another tool that fits the contract, an `onnxruntime.InferenceSession`, or None for the faces that come
+            with gankit.
+        device: `auto` takes CUDA where it can and else the CPU: `faces.device` says which it is and
+            `faces.fallback_reason` why. `cuda`, `cpu` and `openvino` are that device, or an error.
+        precision: `auto` is the quickest that the device has for the file. Of a float32 file, `cuda` has `tf32` and
+            `float32`, `cpu` has `float32`, and `openvino` has `bfloat16` where the CPU has it, and `float32`; a file of
+            `--fp16` is `float16`. `faces.precision` says which it is.
+        batch: images of a run, at the most; 0 takes what measured quickest on the device.
+        threads: CPU cores that an ONNX file uses; 0 takes all that the process may.
+        gpu_mem_limit: bytes of GPU memory that ONNX Runtime takes for each size of batch; 0 is no limit.
 
     Raises:
-        ModelNotFoundError, ModelError, DeviceError, MissingExtraError: see `gankit.session.open_session`.
+        UsageError: an option that cannot be.
+        ModelNotFoundError: no such file.
+        ModelError: a file that is no model, is cut off, or does not fit the contract.
+        DeviceError: the demanded device cannot be had.
+        MissingExtraError: what runs the model is not installed.
     """
-    if not isinstance(threads, int) or threads < 0:
-        raise UsageError(f"threads must be a whole number of at least 1, or 0 for all cores, not {threads!r}")
+    options = Options(device, precision, batch, threads, gpu_mem_limit)
+    if hasattr(model, "get_inputs"):
+        return Generator(given_backend(model, options), None)
     path = bundled_model() if model is None else model
-    return _open(read_model(path), "the model" if isinstance(path, bytes) else str(path), device, threads)
+    return _open(read_model(path), "the model" if isinstance(path, bytes) else str(path), options)
 
 
-def _open(source: bytes, name: str, device: Device, threads: int) -> Generator:
-    return Generator(open_backend(source, name, device, threads), (source, name, device, threads))
+def _open(source: bytes, name: str, options: Options) -> Generator:
+    return Generator(open_backend(source, name, options), (source, name, options))
 
 
 def bundled_model() -> Path:
@@ -66,19 +87,28 @@ class Generator:
     It can be closed, by hand or by `with`; it can be sent to another process that was spawned, which loads it again.
     """
 
-    def __init__(self, backend: Backend, origin: tuple[bytes, str, Device, int]) -> None:
-        self._loaded: tuple[Backend, tuple[bytes, str, Device, int]] | None = backend, origin
+    def __init__(self, backend: Backend, origin: tuple[bytes, str, Options] | None) -> None:
+        """`origin` is what opens it again, for another process."""
+        self._backend: Backend | None = backend
+        self._origin = origin
         self._process, self._lock = os.getpid(), threading.RLock()
         self._batcher: Batcher | None = None
         self.card = backend.card
         """What the file says of itself, see `gankit.Card`; worked out from the shapes where it has no card."""
         self.device = backend.device
-        """`cuda` or `cpu`: where it really runs."""
+        """`cuda`, `cpu` or `openvino`: where it really runs."""
+        self.precision = backend.precision
+        """In which it computes, see `load`."""
+        self.sizes = backend.sizes
+        """Sizes of requests of which each has a first time that takes longer, rising: see `warmup`."""
         self.fallback_reason = backend.fallback_reason
         """Why `device="auto"` did not take CUDA; None if it did or was not asked to choose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _open, self._live()[1]
+        self._live()
+        if self._origin is None:
+            raise UsageError("a generator of an open session cannot be sent to another process: load it there by path")
+        return _open, self._origin
 
     def __enter__(self) -> Generator:
         return self
@@ -91,7 +121,7 @@ class Generator:
         if os.getpid() != self._process:
             return  # after a fork, freeing it would wait for threads that are not there
         with self._lock:
-            self._loaded, batcher = None, self._batcher
+            self._backend, self._origin, batcher = None, None, self._batcher
         if batcher is not None:  # it has the model too; not under the lock, which its callers' callbacks may want
             batcher.close()
             self._batcher = None
@@ -99,18 +129,18 @@ class Generator:
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._loaded is None
+        return self._backend is None
 
-    def _live(self) -> tuple[Backend, tuple[bytes, str, Device, int]]:
-        loaded = self._loaded
-        if loaded is None:
+    def _live(self) -> Backend:
+        backend = self._backend
+        if backend is None:
             raise UsageError("this generator was closed; load it again")
         if os.getpid() != self._process:
             raise GankitError(
                 "this generator was loaded before a fork, which its threads did not survive: load it in the new "
                 "process, or start that one by multiprocessing's spawn"
             )
-        return loaded
+        return backend
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -126,17 +156,44 @@ class Generator:
             UsageError: the shapes do not fit, numbers are not finite, or the generator was closed.
             GankitError: the device failed, or the generator was loaded before a fork.
         """
-        backend, _ = self._live()
+        return _joined(self._live(), self._given(z, label), out)
+
+    def on_device(self, z: ArrayLike, label: ArrayLike | None = None) -> Any:
+        """The images of a call, left where they were computed: uint8 [n, h, w, channels], to be taken by DLPack.
+
+        >>> z, label = faces.inputs(256, seed=1)
+        >>> tensor = torch.from_dlpack(faces.on_device(z, label))     # or cupy.from_dlpack
+
+        On CUDA they are in the GPU's memory; else it is an array of the host's.
+
+        Raises:
+            UsageError: as for a call, or a file of `--output float` on CUDA, whose images are converted on the host.
+            GankitError: the device failed.
+        """
+        return self._live().on_device(self._given(z, label))
+
+    def warmup(self, batches: Sequence[int] = ()) -> None:
+        """Makes requests of these sizes once, or of all that the device treats differently: plans, threads, memory.
+
+        Raises:
+            UsageError: sizes that cannot be.
+            GankitError: the device failed.
+        """
+        for n in batches or self.sizes:
+            self.sample(n)
+
+    def _given(self, z: ArrayLike, label: ArrayLike | None) -> Inputs:
         z = _finite(z, "z", self.card.z_dim)
-        if self.card.labels:
-            if label is None:
-                raise UsageError(f"this model needs a label beside z: float32 [{len(z)}, {len(self.labels)}]")
-            label = _finite(label, "label", len(self.labels))
-            if len(label) != len(z):
-                raise UsageError(f"{len(z)} latents but {len(label)} labels; give one for each")
-        elif label is not None:
-            raise LabelError("this model was trained without labels")
-        return _images(backend, [z] if label is None else [z, label], out)
+        if not self.card.labels:
+            if label is not None:
+                raise LabelError("this model was trained without labels")
+            return [z]
+        if label is None:
+            raise UsageError(f"this model needs a label beside z: float32 [{len(z)}, {len(self.labels)}]")
+        label = _finite(label, "label", len(self.labels))
+        if len(label) != len(z):
+            raise UsageError(f"{len(z)} latents but {len(label)} labels; give one for each")
+        return [z, label]
 
     def sample(
         self,
@@ -159,20 +216,37 @@ class Generator:
             UsageError: n below 1 or beyond the memory, or a seed that cannot be.
             LabelError: a label that the model does not have.
         """
-        return self(*self.inputs(n, seed, label, start, psi), out)
+        return _images(self._live(), n, self._inputs(n, seed, label, start, psi), out)
 
     def inputs(
         self, n: int, seed: int = 0, label: LabelRequest = None, start: int = 0, psi: float = 1.0
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """What `sample` puts into the network: z [n, z_dim], and the label vectors [n, k] or None."""
+        try:
+            z, *vectors = self._inputs(n, seed, label, start, psi)(slice(0, n))
+        except MemoryError:
+            raise _too_many(n) from None
+        return z, vectors[0] if vectors else None
+
+    def _inputs(
+        self, n: int, seed: int, label: LabelRequest, start: int, psi: float
+    ) -> Callable[[slice], list[NDArray[np.float32]]]:
+        """The same of a part of the images, when it is asked for."""
         _whole("the number of images", n)
         if n > 1 << 40:  # beyond which NumPy has other errors than that of memory
             raise _too_many(n)
-        try:
-            z = _truncated(latents(seed, start, n, self.card.z_dim), psi)
-            return z, self._vectors(label, seed, start, n)
-        except MemoryError:
-            raise _too_many(n) from None
+        check_place(seed, start, n)
+        each: Any = label if one_for_each(label) else None
+        if each is not None and len(each) != n:
+            raise LabelError(f"{len(each)} labels were given for {n} images; give one for all, or one for each")
+
+        def of(part: slice) -> list[NDArray[np.float32]]:
+            at, count = start + part.start, part.stop - part.start
+            z = _truncated(latents(seed, at, count, self.card.z_dim), psi)
+            vectors = self._vectors(label if each is None else each[part], seed, at, count)
+            return [z] if vectors is None else [z, vectors]
+
+        return of
 
     def submit(
         self,
@@ -227,11 +301,11 @@ class Generator:
         if not 0 <= latest_start < math.inf:
             raise UsageError(f"latest_start must be seconds, 0 or more, not {latest_start!r}")
         with self._lock:
-            backend, _ = self._live()
+            backend = self._live()
             if self._batcher is not None:
                 raise UsageError("requests are joined already; call serve() once, before the first submit()")
             # Without self, which may be closed meanwhile.
-            self._batcher = Batcher(partial(_images, backend), batch, waiting, latest_start)
+            self._batcher = Batcher(partial(_joined, backend), batch, waiting, latest_start)
 
     def stream(
         self,
@@ -250,15 +324,12 @@ class Generator:
         _whole("the number of images", n)
         _whole("batch", batch)
         self._live()
-        each: Any = label if one_for_each(label) else None
-        if each is not None and len(each) != n:
-            raise LabelError(f"{len(each)} labels were given for {n} images; give one for all, or one for each")
-        # What cannot be is told now and not at the first batch.
-        self.inputs(1, seed, label if each is None else each[:1], start, psi)
+        inputs = self._inputs(n, seed, label, start, psi)
+        inputs(slice(0, 1))  # what cannot be is told now and not at the first batch
 
         def make(at: int) -> Images:
-            stop = min(at + batch, n)
-            return self.sample(stop - at, seed, label if each is None else each[at:stop], start + at, psi)
+            count = min(batch, n - at)
+            return _images(self._live(), count, lambda part: inputs(slice(at + part.start, at + part.stop)))
 
         def batches() -> Iterator[Images]:
             from concurrent.futures import ThreadPoolExecutor
@@ -377,12 +448,17 @@ def _finite(values: ArrayLike, name: str, width: int) -> NDArray[np.float32]:
     return array
 
 
-def _images(backend: Backend, inputs: Sequence[NDArray[np.float32]], out: Images | None = None) -> Images:
-    """z [n, z_dim] and maybe label [n, k] → uint8 [n, height, width, channels], in `out` if that is given."""
+def _images(backend: Backend, n: int, inputs: Callable[[slice], Inputs], out: Images | None = None) -> Images:
+    """uint8 [n, height, width, channels], in `out` if that is given, of inputs as for `Backend.compute`."""
     card = backend.card
-    images = _room((len(inputs[0]), card.height, card.width, card.channels), out)
+    images = _room((n, card.height, card.width, card.channels), out)
     backend.compute(inputs, images)
     return images
+
+
+def _joined(backend: Backend, inputs: Inputs, out: Images | None = None) -> Images:
+    """The same of inputs that are there already."""
+    return _images(backend, len(inputs[0]), parts_of(inputs), out)
 
 
 def _room(shape: tuple[int, ...], out: Images | None) -> Images:

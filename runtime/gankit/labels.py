@@ -55,13 +55,12 @@ class Labels:
         if len(requests) != count:
             raise LabelError(f"{len(requests)} labels were given for {count} images; give one for all, or one for each")
         draws = uniforms("labels", seed, start, count, len(self.names))
-        vectors = np.zeros((count, len(self.names)), np.float32)
-        parsed: dict[Any, dict[int, float]] = {}  # what is asked for of many images is read once
+        rows: dict[Any, list[int]] = {}  # of each different request, which is read once
         for i, each in enumerate(requests):
-            key = id(each) if isinstance(each, Mapping) else each
-            if key not in parsed:
-                parsed[key] = self._parse(each)
-            self._fill(vectors[i], parsed[key], draws[i])
+            rows.setdefault(id(each) if isinstance(each, Mapping) else each, []).append(i)
+        vectors = np.zeros((count, len(self.names)), np.float32)
+        for same in rows.values():
+            vectors[same] = self._filled(self._parse(requests[same[0]]), draws[same])
         return vectors
 
     def find(self, text: str) -> int:
@@ -136,10 +135,11 @@ class Labels:
                 raise LabelError(f"a label's weight is a number, such as {name}=0.7, not {weight!r}") from None
         return found
 
-    def _fill(self, vector: NDArray[np.float32], asked: dict[int, float], draws: NDArray[np.float64]) -> None:
-        """Sets in a zero vector what was asked for, and the rest by `draws`, one number in [0, 1) for each column."""
+    def _filled(self, asked: dict[int, float], draws: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Vectors with what was asked for, and the rest by `draws` in [0, 1): [n, k] → [n, k]."""
+        vectors = np.zeros(draws.shape, np.float32)
         for i, weight in asked.items():
-            vector[i] = weight
+            vectors[:, i] = weight
         grouped = {i for group in self.exclusive for i in group}
         for group in [*self.exclusive, *((i,) for i in range(len(self.names)) if i not in grouped)]:
             left = 1.0 - sum(asked.get(i, 0.0) for i in group)
@@ -151,10 +151,10 @@ class Labels:
             # What is still possible: one of those left, or, where not every image has one of the group, none.
             total = edges[-1] if self._certain(group) else 1.0 - sum(self.frequency[i] for i in group if i in asked)
             if total > 0:
-                edges /= total
-                chosen = int(np.searchsorted(edges, draws[group[0]], side="right"))
-                if chosen < len(group):
-                    vector[group[chosen]] = left
+                chosen = np.searchsorted(edges / total, draws[:, group[0]], side="right")
+                row = np.flatnonzero(chosen < len(group))
+                vectors[row, np.asarray(group)[chosen[row]]] = left
+        return vectors
 
     def _certain(self, group: Sequence[int]) -> bool:
         """Whether every image of the data has one label of the group."""

@@ -20,6 +20,11 @@ Floats = NDArray[np.float64]
 _STREAMS = {"latents": 0, "labels": 1}
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words for each value of its counter
 
+# Of power series, lowest power first.
+_ARTANH = [1 / n for n in range(1, 16, 2)]
+_SINE = [(-1) ** n / math.factorial(2 * n + 1) for n in range(8)]
+_COSINE = [(-1) ** n / math.factorial(2 * n) for n in range(8)]
+
 
 def latents(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
     """The latents of the images `start` … `start + count - 1` of a seed: float32 [count, dim], N(0, 1).
@@ -49,17 +54,22 @@ def uniforms(stream: Literal["latents", "labels"], seed: int, start: int, count:
     Raises:
         UsageError: a negative seed, start or count, or a seed of more than 64 bits.
     """
+    check_place(seed, start, count)
+    blocks = -(-dim // _WORDS_PER_BLOCK)
+    key = np.array([seed, _STREAMS[stream]], dtype=np.uint64)
+    words = np.random.Philox(key=key, counter=start * blocks).random_raw(count * blocks * _WORDS_PER_BLOCK)
+    rows = np.asarray(words, dtype=np.uint64).reshape(count, blocks * _WORDS_PER_BLOCK)[:, :dim]
+    return (rows >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def check_place(seed: int, start: int, count: int) -> None:
+    """Raises UsageError where there are no such images: they are counted from 0 to 2^64 - 1, and so are seeds."""
     if not all(isinstance(value, int | np.integer) for value in (seed, start, count)):
         raise UsageError(f"seed, start and count are whole numbers, not {seed!r}, {start!r} and {count!r}")
     if not 0 <= seed < 2**64:
         raise UsageError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}")
     if not 0 <= start < 2**64 or count < 0:
         raise UsageError(f"images are counted from 0 to 2^64 - 1: start {start} and count {count} cannot be had")
-    blocks = -(-dim // _WORDS_PER_BLOCK)
-    key = np.array([seed, _STREAMS[stream]], dtype=np.uint64)
-    words = np.random.Philox(key=key, counter=start * blocks).random_raw(count * blocks * _WORDS_PER_BLOCK)
-    rows = np.asarray(words, dtype=np.uint64).reshape(count, blocks * _WORDS_PER_BLOCK)[:, :dim]
-    return (rows >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> NDArray[np.float32]:
@@ -87,7 +97,7 @@ def _log(x: Floats) -> Floats:
     small = mantissa < math.sqrt(0.5)
     mantissa, exponent = np.where(small, 2.0 * mantissa, mantissa), exponent - small
     s = (mantissa - 1.0) / (mantissa + 1.0)
-    return exponent * math.log(2.0) + 2.0 * s * _polynomial(s * s, [1 / n for n in range(1, 16, 2)])
+    return exponent * math.log(2.0) + 2.0 * s * _polynomial(s * s, _ARTANH)
 
 
 def _sine_cosine_of_turns(v: Floats) -> tuple[Floats, Floats]:
@@ -95,8 +105,7 @@ def _sine_cosine_of_turns(v: Floats) -> tuple[Floats, Floats]:
     quadrant = np.rint(4.0 * v)
     angle = (4.0 * v - quadrant) * (math.pi / 2)
     square = angle * angle
-    sine = angle * _polynomial(square, [(-1) ** n / math.factorial(2 * n + 1) for n in range(8)])
-    cosine = _polynomial(square, [(-1) ** n / math.factorial(2 * n) for n in range(8)])
+    sine, cosine = angle * _polynomial(square, _SINE), _polynomial(square, _COSINE)
     odd, upper, left = quadrant % 2 == 1, quadrant % 4 >= 2, (quadrant + 1) % 4 >= 2
     sine, cosine = np.where(odd, cosine, sine), np.where(odd, sine, cosine)
     return np.where(upper, -sine, sine), np.where(left, -cosine, cosine)
@@ -104,7 +113,9 @@ def _sine_cosine_of_turns(v: Floats) -> tuple[Floats, Floats]:
 
 def _polynomial(x: Floats, coefficients: list[float]) -> Floats:
     """Horner's rule, lowest power first."""
-    total = np.full_like(x, coefficients[-1])
-    for coefficient in reversed(coefficients[:-1]):
-        total = total * x + coefficient
+    total = coefficients[-1] * x
+    for coefficient in coefficients[-2:0:-1]:
+        total += coefficient
+        total *= x
+    total += coefficients[0]
     return total

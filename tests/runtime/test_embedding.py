@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_spawned_processes_give_the_same_images(tiny: gankit.Generator) -> None:
 def test_a_pickled_generator_is_opened_as_it_was() -> None:
     named = gankit.load(TINY, device="cpu", threads=2)
     copy = pickle.loads(pickle.dumps(named))
-    assert (copy.card, copy.device, copy._live()[1][1:]) == (named.card, "cpu", (str(TINY), "cpu", 2))
+    assert (copy.card, copy.device, copy._origin) == (named.card, "cpu", named._origin)
 
 
 def test_many_threads_may_share_a_generator(tiny: gankit.Generator) -> None:
@@ -168,8 +169,9 @@ def test_float_images_are_converted_on_every_path() -> None:
 def test_a_model_that_makes_other_numbers_of_images_is_an_error(
     tiny: gankit.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = np.zeros((1, 8, 8, 3), np.uint8)
-    monkeypatch.setattr(tiny._live()[0], "run", lambda inputs, alone: one)
+    session = SimpleNamespace(run=lambda names, values: [np.zeros((1, 8, 8, 3), np.uint8)])
+    monkeypatch.setattr(tiny._live(), "session", session)
+    monkeypatch.setattr(tiny._live(), "workers", 1)
     with pytest.raises(gankit.GankitError, match=r"failed on cpu: it made \[1, 8, 8, 3\] of \[2, 8, 8, 3\]"):
         tiny.sample(2)
 
@@ -187,21 +189,21 @@ def test_a_containers_share_of_the_cores(monkeypatch: pytest.MonkeyPatch, conten
 
 
 class Held:
-    """Holds a generator's runs until it is told to let them go, and counts their images."""
+    """Holds a generator's batches until it is told to let them go, and counts their images."""
 
     def __init__(self, generator: gankit.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
         self.runs: list[int] = []
         self.begun, self.go = threading.Event(), threading.Event()
-        backend = generator._live()[0]
-        run = backend.run
+        backend = generator._live()
+        compute = backend.compute
 
-        def held(inputs: Any, alone: bool) -> Any:
-            self.runs.append(len(inputs[0]))
+        def held(inputs: Any, images: Any) -> None:
+            self.runs.append(len(images))
             self.begun.set()
             assert self.go.wait(60)
-            return run(inputs, alone)
+            compute(inputs, images)
 
-        monkeypatch.setattr(backend, "run", held)
+        monkeypatch.setattr(backend, "compute", held)
 
 
 @pytest.fixture
@@ -219,7 +221,7 @@ def test_requests_are_joined_and_answered_as_if_alone(tiny: gankit.Generator, he
     later = [tiny.submit(n, seed=n, label="blond", start=n, psi=0.5) for n in sizes]
     held.go.set()
     wait([first, *later], timeout=60)
-    # 1+2+3+1 fit into 8, and so on; the 9 go alone, in two runs of the backend.
+    # 1+2+3+1 fit into 8, and so on; the 9 go alone.
     assert held.runs[:4] == [1, 7, 4, 8] and sum(held.runs) == 1 + sum(sizes)
     for n, future in zip(sizes, later, strict=True):
         images = future.result()
@@ -277,7 +279,7 @@ def test_a_failure_reaches_everybody_and_the_next_request_works(
 ) -> None:
     tiny.serve(batch=2, latest_start=3600)
     with monkeypatch.context() as broken:
-        broken.setattr(tiny._live()[0], "run", lambda inputs, alone: 1 / 0)
+        broken.setattr(tiny._live(), "run", lambda inputs, out, alone: 1 / 0)
         futures = [tiny.submit(), tiny.submit()]
         for future in futures:
             with pytest.raises(gankit.GankitError, match="tiny failed on cpu: division by zero"):
@@ -378,7 +380,7 @@ def test_nothing_is_left_of_a_generator(closed: bool) -> None:
     generator = gankit.load(TINY, device="cpu", threads=2)
     generator.sample(40)
     generator.submit(40).result(60)
-    backend, whole = weakref.ref(generator._live()[0]), weakref.ref(generator)
+    backend, whole = weakref.ref(generator._live()), weakref.ref(generator)
     if closed:
         generator.close()
     else:

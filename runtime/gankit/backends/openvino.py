@@ -1,0 +1,55 @@
+"""OpenVINO on the CPU: the quickest there where the CPU has bfloat16, and the file was exported for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gankit.backends.base import Backend, Images, Inputs, Lent, even_parts, settle
+from gankit.errors import ModelError, missing_extra, one_line
+from gankit.session import Options, card_of_session, cores, cpu_session
+
+
+class OpenVINO(Backend):
+    """As many streams as workers, each with one core.
+
+    OpenVINO's own package and not its provider for ONNX Runtime, which offers itself on Intel's CPUs alone.
+    """
+
+    device = "openvino"
+
+    def __init__(self, source: bytes, name: str, options: Options) -> None:
+        super().__init__(options)
+        try:
+            import openvino
+        except ImportError:
+            raise missing_extra("the device openvino", "openvino") from None
+        self.workers = options.threads or cores()
+        self.sizes = (1, self.batch * self.workers)
+        # It passes over the metadata, and over what does not fit the contract.
+        self.card = card_of_session(cpu_session(source, name, 1), name)
+        core = openvino.Core()
+        bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        offered = ["bfloat16", "float32"] if bfloat16 else ["float32"]
+        self.precision = settle(options.precision, self.card, self.device, offered)
+        hint = {"bfloat16": "bf16", "float32": "f32", "float16": "f32"}[self.precision]
+        settings = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": str(self.workers),
+            "INFERENCE_NUM_THREADS": str(self.workers),
+            "INFERENCE_PRECISION_HINT": hint,
+        }
+        try:
+            compiled = core.compile_model(core.read_model(source, b""), "CPU", settings)
+        except Exception as error:
+            raise ModelError(f"{name} cannot be opened by OpenVINO: {one_line(error)}") from error
+        self._requests: Lent[Any] = Lent(compiled.create_infer_request, self.workers)
+
+    def parts(self, n: int) -> list[slice]:
+        """Equal ones."""
+        return even_parts(n, self.batch, self.workers)
+
+    def run(self, inputs: Inputs, out: Images, alone: bool) -> None:
+        """Runs it in a stream that is free."""
+        with self._requests.one() as request:
+            request.infer(dict(enumerate(inputs)))
+            self.put(request.get_output_tensor(0).data, out)
