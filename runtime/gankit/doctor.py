@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gankit.errors import GankitError
-from gankit.session import cores
+from gankit.session import cores, read_model
 
 if TYPE_CHECKING:
     from gankit.generator import Generator
@@ -84,9 +84,14 @@ def missing_libraries(cuda: int) -> list[str]:
 
 
 def report(model: Path) -> Iterator[str]:
-    """The lines of `gan-gen --doctor`: what there is, what is wrong, and each device's speed with this model."""
+    """The lines of `gan-gen --doctor`: what there is, what is wrong, and each device's speed with this model.
+
+    Raises:
+        ModelNotFoundError, ModelError: the model cannot be read.
+    """
     from gankit.generator import load
 
+    read_model(model)
     yield f"python      {platform.python_version()}, {platform.system()} {platform.machine()}, {cores()} cores to use"
     for name, number in packages().items():
         yield f"{'installed' if name == 'gankit' else '':12}{name} {number}"

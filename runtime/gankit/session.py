@@ -76,7 +76,7 @@ def cpu_session(source: bytes, name: str, threads: int) -> onnxruntime.Inference
             raise ModelError(
                 f"{name} keeps weights in another file, which gankit does not open: export it as one file"
             ) from error
-        if "not a registered function/op" in said or "No opset import for domain" in said:
+        if any(words in said for words in ("No Op registered", "not a registered function/op")):
             raise ModelError(f"{name} has an operator that ONNX Runtime does not have: {said}") from error
         raise ModelError(f"{name} cannot be opened as ONNX, it is cut off or something else: {said}") from error
 
