@@ -97,7 +97,7 @@ class Card:
                 raise ModelError(f"the model's card has a name that is no file name: {card.name!r}")
             if min(card.height, card.width, card.channels, card.z_dim) < 1:
                 raise ModelError(f"the model's card gives an impossible size: {card}")
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if isinstance(error, ModelError):
                 raise
             raise ModelError(

@@ -37,6 +37,13 @@ class Labels:
     exclusive: tuple[tuple[int, ...], ...] = ()
     """Groups of columns of which an image has at most one, such as the hair colours. All columns for classes."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where the parts do not fit together, as in a damaged card."""
+        if len(self.frequency) != len(self.names) or not all(0 <= share <= 1 for share in self.frequency):
+            raise ValueError(f"{len(self.names)} labels with the frequencies {self.frequency}")
+        if not all(0 <= i < len(self.names) for group in self.exclusive for i in group):
+            raise ValueError(f"{len(self.names)} labels in the groups {self.exclusive}")
+
     def vectors(self, request: LabelRequest, seed: int, start: int, count: int) -> NDArray[np.float32]:
         """Label vectors for the images `start` … of a seed: float32 [count, k].
 

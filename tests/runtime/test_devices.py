@@ -1,4 +1,4 @@
-"""What runs a model: CUDA's way of doing it on the CPU's provider, OpenVINO, open sessions, and what the doctor says."""
+"""What runs a model: CUDA's way on the CPU's provider, OpenVINO, open sessions, and what the doctor says."""
 
 import ctypes
 import gc
@@ -276,7 +276,7 @@ def test_an_operator_that_nobody_has_is_named(domain: str) -> None:
     node = helper.make_node("MyGenerator", ["z"], ["out"], domain=domain)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.example", 1)]
     model = helper.make_model(helper.make_graph([node], "g", [z], [out]), opset_imports=opsets, ir_version=10)
-    with pytest.raises(gankit.ModelError, match="has an operator that ONNX Runtime does not have.*MyGenerator"):
+    with pytest.raises(gankit.ModelError, match=r"has an operator that ONNX Runtime does not have.*MyGenerator"):
         gankit.load(model.SerializeToString(), device="cpu")
 
 

@@ -223,6 +223,9 @@ def test_a_fixed_batch_is_refused() -> None:
         gankit.load(model.SerializeToString(), device="cpu")
 
 
+_LABELS = {"names": ["a", "b", "c"], "kind": "attributes", "frequency": [0.5, 0.5, 0.5], "exclusive": []}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -231,6 +234,10 @@ def test_a_fixed_batch_is_refused() -> None:
         ({"labels": None}, "None labels"),
         ({"name": "/tmp/evil"}, "no file name"),
         ({"name": ".."}, "no file name"),
+        ({"labels": {**_LABELS, "frequency": [0.5]}}, "3 labels with the frequencies"),
+        ({"labels": {**_LABELS, "frequency": [2, 0, 0]}}, "3 labels with the frequencies"),
+        ({"labels": {**_LABELS, "exclusive": [[0, 3]]}}, "3 labels in the groups"),
+        ({"labels": {**_LABELS, "names": 3}}, "card cannot be read"),
     ],
 )
 def test_a_card_that_cannot_be_true_is_an_error(change: dict[str, object], words: str) -> None:
@@ -243,9 +250,10 @@ def test_a_card_that_cannot_be_true_is_an_error(change: dict[str, object], words
 
 def test_a_damaged_card_is_an_error() -> None:
     model = onnx.load(TINY)
-    helper.set_model_props(model, {"gankit": "{"})
-    with pytest.raises(gankit.ModelError, match="card cannot be read"):
-        gankit.load(model.SerializeToString())
+    for text in ("{", "[" * 100_000, "null", '{"schema": 1}'):
+        helper.set_model_props(model, {"gankit": text})
+        with pytest.raises(gankit.ModelError, match="card cannot be read"):
+            gankit.load(model.SerializeToString())
 
 
 def test_threads_may_share_a_generator(tiny: gankit.Generator) -> None:
