@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gankit.card import KEY, Card
 from gankit.errors import DeviceError
-from gankit.session import CUDA, Device, cores, cpu_session, gpu_session, read_model
+from gankit.session import CUDA, CUDA_OPTIONS, Device, cores, cpu_session, gpu_session, read_model
 from gankit_export.graph import ImageGraph
 
 Run = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[Any]]
@@ -89,7 +89,7 @@ def _save_onnx(model: Any, card: Card, path: Path) -> None:
 
 def _open_onnx(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
     source = read_model(path)
-    session = gpu_session(source, CUDA, {}) if device == "cuda" else cpu_session(source, str(path), cores())
+    session = gpu_session(source, CUDA, CUDA_OPTIONS) if device == "cuda" else cpu_session(source, str(path), cores())
 
     def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[Any]:
         images: NDArray[Any] = session.run(None, {"z": z} if label is None else {"z": z, "label": label})[0]

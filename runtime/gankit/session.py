@@ -21,6 +21,8 @@ Device = Literal["auto", "cuda", "cpu", "openvino"]
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+# ONNX Runtime's DEFAULT is the slowest choice of plans and EXHAUSTIVE searches for minutes (ORT#22705).
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gankit.backends.base import Backend, Images, Inputs, Lent, settle
 from gankit.backends.cpu import Cpu
 from gankit.errors import DeviceError, UsageError, one_line
-from gankit.session import CUDA, Options, card_of_session, cores, gpu_session
+from gankit.session import CUDA, CUDA_OPTIONS, Options, card_of_session, cores, gpu_session
 
 PROVIDER = CUDA
 MEMORY = "cuda"
@@ -47,12 +47,7 @@ class Cuda(Backend):
         self.card = cpu.card
         self.precision = settle(options.precision, self.card, self.device, ["tf32", "float32"])
         self._source, self._batches = source, dict[int, _Batch]()
-        self._options = {
-            # ONNX Runtime's DEFAULT is the slowest choice of plans and EXHAUSTIVE searches for minutes (ORT#22705).
-            "cudnn_conv_algo_search": "HEURISTIC",
-            "arena_extend_strategy": "kSameAsRequested",
-            "use_tf32": str(int(self.precision != "float32")),
-        }
+        self._options = CUDA_OPTIONS | {"use_tf32": str(int(self.precision != "float32"))}
         if options.gpu_mem_limit:
             self._options["gpu_mem_limit"] = str(options.gpu_mem_limit)
         self._choose_layout(cpu)
