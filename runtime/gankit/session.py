@@ -118,6 +118,9 @@ def gpu_session(source: bytes, provider: str, options: dict[str, str]) -> onnxru
 
 def import_onnxruntime() -> Any:
     """The module. Raises MissingExtraError where it is not installed."""
+    # It tells Microsoft how it is used, and keeps a database for that in the home of whoever runs the app. Nobody asked
+    # them; who wants that sets it to 0.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError:

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -290,6 +291,16 @@ def test_a_graph_that_fails_is_an_error_with_the_models_name() -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     with pytest.raises(gankit.GankitError, match="failed on cpu"):
         gankit.load(model.SerializeToString(), device="cpu").sample(1)
+
+
+def test_nothing_is_told_of_whoever_uses_it(tmp_path: Path) -> None:
+    """ONNX Runtime by itself keeps a database of events in the home and sends it."""
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"), str(tmp_path))
+    program = f"import gankit; print(gankit.load({str(TINY)!r}, device='cpu').sample(1).shape)"
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"} | places
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 8, 8, 3)\n" and not list(tmp_path.iterdir())
 
 
 # OpenVINO, in a process of its own: its threads do not get on with a test run's signals.

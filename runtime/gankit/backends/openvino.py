@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
+
+import numpy as np
 
 from gankit.backends.base import Backend, Images, Inputs, Lent, even_parts, settle
 from gankit.errors import ModelError, missing_extra, one_line
 from gankit.session import Options, card_of_session, cores, cpu_session
+
+_FIRST = threading.Lock()  # two threads that call OpenVINO's Python binding for the first time wait for each other
 
 
 class OpenVINO(Backend):
@@ -40,9 +45,12 @@ class OpenVINO(Backend):
         }
         try:
             compiled = core.compile_model(core.read_model(source, b""), "CPU", settings)
+            self._requests: Lent[Any] = Lent(compiled.create_infer_request, self.workers)
+            with _FIRST, self._requests.one() as request:
+                widths = [self.card.z_dim, *([len(self.card.labels.names)] if self.card.labels else [])]
+                request.infer({i: np.zeros((1, width), np.float32) for i, width in enumerate(widths)})
         except Exception as error:
             raise ModelError(f"{name} cannot be opened by OpenVINO: {one_line(error)}") from error
-        self._requests: Lent[Any] = Lent(compiled.create_infer_request, self.workers)
 
     def parts(self, n: int) -> list[slice]:
         """Equal ones."""
