@@ -107,6 +107,11 @@ def _latents(ask: Ask) -> Made:
     return ask.n, [ask.faces(*ask.faces.inputs(ask.n, **ask.asked))[ask.at]]
 
 
+def _on_device(ask: Ask) -> Made:
+    images = ask.faces.on_device(*ask.faces.inputs(ask.n, **ask.asked))
+    return ask.n, [(images if isinstance(images, np.ndarray) else images.numpy())[ask.at]]
+
+
 def _submit(ask: Ask) -> Made:
     futures = [ask.faces.submit(n, **asked) for n, asked in [(1, ask.probe.alone), (ask.n, ask.asked)] * 2]
     one, many, other, more = (future.result() for future in futures)
@@ -176,6 +181,7 @@ KINDS: dict[str, tuple[Callable[[Ask], Made], float]] = {
     "sample": (_sample, 4),
     "out=": (_out, 2),
     "latents": (_latents, 2),
+    "on_device": (_on_device, 1),
     "submit": (_submit, 3),
     "sample_async": (_awaited, 1),
     "stream": (_stream, 2),
@@ -355,7 +361,7 @@ def _on_gpu() -> float:
 def main(
     minutes: Annotated[float, typer.Option(min=0.01, help="How long mixed requests come.")] = 60,
     model: Annotated[Path | None, typer.Option("-m", "--model", help="[default: the bundled faces]")] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cuda, cpu or openvino.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads that ask.")] = 4,
     requests: Annotated[int, typer.Option(min=0, help="End after so many; 0: when the time is over.")] = 0,
     images: Annotated[int, typer.Option("--stream", min=0, help="One stream of so many images instead.")] = 0,

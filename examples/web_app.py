@@ -39,7 +39,8 @@ def make_app(model: str | None = None, limit: int = 64) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         with gankit.load(model) as faces:
             faces.serve(waiting=limit)
-            # A model is known by what it makes; and making it leaves it warm for the first request.
+            faces.warmup()
+            # A model is known by what it makes.
             made = sha256(repr(faces.card).encode() + faces.sample(4).tobytes()).hexdigest()
             app.state.faces, app.state.model, app.state.places = faces, made, asyncio.Semaphore(limit)
             yield
