@@ -246,11 +246,12 @@ def mixed(
         kinds = [kind for kind in KINDS if faces.labels or kind != "compare_labels"]
         chances = np.array([KINDS[kind][1] for kind in kinds])
         soak, numbers, lock = Soak(faces.device, Counter(dict.fromkeys(kinds, 0))), count(), threading.Lock()
-        deadline = soak.began + 60 * minutes
+        deadline, over = soak.began + 60 * minutes, threading.Event()
 
         def work() -> None:
             for number in numbers:
-                if time.monotonic() > deadline or 0 < requests <= number or len(soak.wrong) >= _MANY:
+                enough = time.monotonic() > deadline or 0 < requests <= number or len(soak.wrong) >= _MANY
+                if enough or over.is_set():
                     return
                 rng = np.random.default_rng(number)
                 kind, probe = rng.choice(kinds, p=chances / chances.sum()), probes[rng.integers(len(probes))]
@@ -269,10 +270,13 @@ def mixed(
 
         with ThreadPoolExecutor(threads) as pool:
             workers = [pool.submit(work) for _ in range(threads)]
-            soak.take(0)
-            while wait(workers, every).not_done:
+            try:
+                soak.take(0)
+                while wait(workers, every).not_done:
+                    soak.take(soak.counts.total())
                 soak.take(soak.counts.total())
-            soak.take(soak.counts.total())
+            finally:
+                over.set()  # after Ctrl-C, or they would go on to the deadline
         for worker in workers:
             worker.result()
     return soak
