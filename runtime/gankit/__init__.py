@@ -9,6 +9,7 @@
 
 from gankit.card import Card
 from gankit.errors import (
+    BusyError,
     DeviceError,
     GankitError,
     LabelError,
@@ -25,6 +26,7 @@ from gankit.latents import latents, slerp
 __version__ = "0.1.0"
 
 __all__ = [
+    "BusyError",
     "Card",
     "DeviceError",
     "GankitError",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gankit.errors import GankitError, UsageError
+from gankit.errors import BusyError, UsageError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -50,7 +50,7 @@ class Batcher:
         """Lets a request wait for its turn; waits itself for room to do so, for up to `timeout` seconds.
 
         Raises:
-            GankitError: no room came free.
+            BusyError: no room came free.
             UsageError: the batcher was closed.
         """
         from concurrent.futures import Future
@@ -60,7 +60,7 @@ class Batcher:
             if self._closed:
                 raise UsageError("this generator was closed; load it again")
             if not free:
-                raise GankitError(
+                raise BusyError(
                     f"{self._waiting} requests are waiting already, and none had its turn within {timeout} s: ask less "
                     "often, or let more wait"
                 )

@@ -35,6 +35,10 @@ class DeviceError(GankitError, RuntimeError):
     """A device was demanded and cannot be had. Never raised for `auto`, which falls back and says so."""
 
 
+class BusyError(GankitError, TimeoutError):
+    """As many requests are waiting as may: a server answers that one is to come again."""
+
+
 class MissingExtraError(GankitError, ImportError):
     """A part of gankit was used whose optional dependencies are not installed."""
 

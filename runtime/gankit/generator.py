@@ -265,8 +265,8 @@ class Generator:
         It waits while too many requests do, for up to `timeout` seconds. `serve` sets the limits.
 
         Raises:
-            GankitError: too many requests are waiting, or as for a call.
-            UsageError, LabelError: as for `sample`, at once.
+            BusyError: too many requests are waiting.
+            UsageError, LabelError, GankitError: as for `sample`, at once.
         """
         self._live()
         z, vectors = self.inputs(n, seed, label, start, psi)
@@ -278,12 +278,22 @@ class Generator:
         return batcher.submit([z] if vectors is None else [z, vectors], timeout)
 
     async def sample_async(
-        self, n: int = 1, seed: int = 0, label: LabelRequest = None, start: int = 0, psi: float = 1.0
+        self,
+        n: int = 1,
+        seed: int = 0,
+        label: LabelRequest = None,
+        start: int = 0,
+        psi: float = 1.0,
+        timeout: float | None = None,
     ) -> Images:
-        """The images of `submit`, for `await`; the event loop goes on meanwhile."""
+        """The images of `submit`, for `await`; the event loop goes on meanwhile.
+
+        A request that waits for room keeps one of the few threads of asyncio's pool: servers give `timeout=0` and
+        tell who comes beyond `serve(waiting=…)` to come again.
+        """
         import asyncio  # here, as it takes as long as the rest of gankit
 
-        return await asyncio.wrap_future(await asyncio.to_thread(self.submit, n, seed, label, start, psi))
+        return await asyncio.wrap_future(await asyncio.to_thread(self.submit, n, seed, label, start, psi, timeout))
 
     def serve(self, batch: int = 64, waiting: int = 1024, latest_start: float = 0.0) -> None:
         """Sets, before the first `submit`, which requests are joined and how many may wait.

@@ -236,8 +236,10 @@ def test_too_many_requests_wait_and_then_are_refused(tiny: gankit.Generator, hel
     futures = [tiny.submit()]
     assert held.begun.wait(60)
     futures += [tiny.submit(), tiny.submit()]
-    with pytest.raises(gankit.GankitError, match="2 requests are waiting already"):
+    with pytest.raises(gankit.BusyError, match="2 requests are waiting already"):
         tiny.submit(timeout=0)
+    with pytest.raises(TimeoutError, match="2 requests are waiting already"):
+        asyncio.run(tiny.sample_async(timeout=0))
     with ThreadPoolExecutor(1) as other:
         fourth = other.submit(tiny.submit)  # waits for room
         held.go.set()
