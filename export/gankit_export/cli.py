@@ -34,15 +34,19 @@ def _export(
     name: Annotated[str | None, typer.Option(help="File name without suffix. [default: the run's name]")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The weights of the last step instead of their average.")] = False,
     target: Annotated[
-        str, typer.Option("--for", help="What is fastest there: cpu, cuda (--fp16) or openvino (--subpixel).")
+        str, typer.Option("--for", help="What is fastest there: cpu (phases), cuda (--fp16) or openvino (subpixel).")
     ] = "cpu",
     fp16: Annotated[bool, typer.Option("--fp16", help="Half weights and half arithmetic, for CUDA.")] = False,
     compact: Annotated[
         bool, typer.Option("--compact", help="Half weights, float32 arithmetic: half the file.")
     ] = False,
-    subpixel: Annotated[
-        bool, typer.Option("--subpixel", help="Transposed convolutions as convolutions, which is exact.")
-    ] = False,
+    rewrite: Annotated[
+        str | None,
+        typer.Option(
+            help="Transposed convolutions as convolutions, which is exact: subpixel or phases. plain: as they are."
+        ),
+    ] = None,
+    subpixel: Annotated[bool, typer.Option("--subpixel", help="The same as --rewrite subpixel.")] = False,
     output: Annotated[
         str, typer.Option(help="uint8 [n, height, width, channels], or float [n, channels, height, width] in [-1, 1].")
     ] = "uint8",
@@ -80,9 +84,13 @@ def _export(
         raise UsageError(f"--for is one of {', '.join(TARGETS)}, not {target!r}")
     if fp16 and compact:
         raise UsageError("--fp16 and --compact are two ways to store the weights: give one of them")
+    if subpixel and rewrite:
+        raise UsageError("--subpixel is --rewrite subpixel: give one of them")
+    rewrite = "subpixel" if subpixel else rewrite
     chosen: dict[str, Any] = {"opset": opset, "output": output}
-    chosen |= {"precision": "float16" if fp16 else "compact"} if fp16 or compact else {}
-    chosen |= {"rewrite": "subpixel", "strict": True} if subpixel else {}
+    chosen |= {"precision": "compact"} if compact else {}
+    chosen |= {"precision": "float16", "rewrite": "plain"} if fp16 else {}  # which is slower rewritten, on a CPU
+    chosen |= {"rewrite": rewrite, "strict": True} if rewrite is not None else {}
     recipe = replace(TARGETS[target], **chosen)
     wanted = {"onnx": onnx, "torchscript": torchscript, "pt2": pt2}
     names = [each for each, asked in wanted.items() if asked] or ["onnx", "torchscript"]

@@ -23,7 +23,7 @@ move it to the CPU in silence."""
 
 Output = Literal["uint8", "float"]
 Precision = Literal["float32", "float16", "compact"]
-Rewrite = Literal["plain", "subpixel"]
+Rewrite = Literal["plain", "subpixel", "phases"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,11 @@ class Recipe:
     """`float16`: half weights and arithmetic. `compact`: half weights that are cast to float32 when the file is opened,
     so half the size and the arithmetic of float32."""
     rewrite: Rewrite = "plain"
-    """`subpixel`: transposed convolutions as convolutions at the smaller size, see `Subpixel`."""
+    """Transposed convolutions as convolutions at the smaller size: `subpixel`, see `Subpixel`, or `phases`, see
+    `Phases`."""
     strict: bool = True
-    """Whether it is an error that there is nothing to rewrite."""
+    """Whether the rewrite was asked for by its name: then all formats get it, and it is an error that there is nothing
+    to rewrite. Else it is a target's, for ONNX files alone, where there is something."""
 
     def __post_init__(self) -> None:
         """Refuses what cannot be, by the name of its flag."""
@@ -54,7 +56,7 @@ class Recipe:
 PLAIN = Recipe()
 TARGETS = {
     # What measured fastest for each; CUDA has not been measured yet.
-    "cpu": PLAIN,
+    "cpu": Recipe(rewrite="phases", strict=False),
     "cuda": Recipe(precision="float16"),
     "openvino": Recipe(rewrite="subpixel", strict=False),
 }
@@ -75,10 +77,12 @@ class ImageGraph(nn.Module):
         generator = folded(generator, examples)
         if not -math.inf < value_range[0] < value_range[1] < math.inf:
             raise UsageError(f"a value range rises from black to white, such as -1,1 or 0,1, not {value_range}")
-        if recipe.rewrite == "subpixel" and not _rewrite(generator):
+        if recipe.rewrite != "plain" and not _rewrite(generator, recipe.rewrite):
             if recipe.strict:
+                block = _REWRITES[recipe.rewrite].block
                 raise UsageError(
-                    "--subpixel needs transposed convolutions of kernel 4, stride 2, padding 1; there are none"
+                    f"--rewrite {recipe.rewrite} needs transposed convolutions of kernel 4, stride 2, padding 1"
+                    f"{f' and channels in multiples of {block}' if block > 1 else ''}; there are none"
                 )
             recipe = replace(recipe, rewrite="plain")
         if recipe.precision == "compact":
@@ -107,19 +111,33 @@ def steps(images: Tensor, low: float, high: float) -> Tensor:
     return images * scale + (0.5 - low * scale)
 
 
+def _phases(layer: nn.ConvTranspose2d) -> list[Tensor]:
+    """The kernels [there, here, 2, 2] of the four phases of a kernel of 4 with stride 2, in the order of `_PHASES`.
+
+    A phase is one of the pixels that an input pixel becomes; it sees 2×2 inputs through every second weight.
+    """
+    return [layer.weight[:, :, 1 - row :: 2, 1 - column :: 2].flip(2, 3).transpose(0, 1) for row, column in _PHASES]
+
+
+_PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""Row and column among the four pixels that an input pixel becomes."""
+
+
 class Subpixel(nn.Module):
     """A transposed convolution with kernel 4, stride 2 and padding 1 as a convolution and a shuffle of its channels.
 
-    Each of the four pixels that an input pixel becomes sees 2×2 inputs through every second weight of the kernel; the
-    four are channels of one 2×2 convolution, which DepthToSpace puts into their places (Shi et al., "Real-Time Single
-    Image Super-Resolution", 2016). Exact; it computes one row and column too many, which are cropped.
+    Its four phases are channels of one 2×2 convolution, which DepthToSpace puts into their places (Shi et al.,
+    "Real-Time Single Image Super-Resolution", 2016). Exact; it computes one row and column too many, which are cropped.
     """
+
+    block = 1
+    """What a layer's numbers of channels have to be multiples of to be rewritten."""
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         super().__init__()
         here, there = layer.in_channels, layer.out_channels
-        phases = [layer.weight[:, :, a::2, b::2].flip(2, 3) for a in (0, 1) for b in (0, 1)]  # each [here, there, 2, 2]
-        weight = torch.stack(phases, 2).permute(1, 2, 0, 3, 4).reshape(4 * there, here, 2, 2)
+        # The row and the column that are cropped at the start are of phases 1, so those come first.
+        weight = torch.stack(_phases(layer)[::-1], 1).reshape(4 * there, here, 2, 2)
         self.convolution = nn.Conv2d(here, 4 * there, 2, padding=1)
         self.convolution.weight = nn.Parameter(weight)
         bias = torch.zeros(there) if layer.bias is None else layer.bias
@@ -130,20 +148,53 @@ class Subpixel(nn.Module):
         return torch.pixel_shuffle(self.convolution(x), 2)[:, :, 1:-1, 1:-1]
 
 
-def _rewrite(generator: nn.Module) -> bool:
-    """Makes every transposed convolution that can be one a `Subpixel`; whether there were any."""
-    found = False
+class Phases(nn.Module):
+    """A transposed convolution with kernel 4, stride 2 and padding 1 as four convolutions, one for each phase.
+
+    Each is 2×2 and padded on two sides, so it computes as many pixels as there are in the input: exact, and not one
+    multiplication more. ONNX Runtime computes convolutions on a CPU in blocks of 16 channels, at nearly twice the rate
+    of its transposed ones. The phases go to their places as whole pixels, [n, h, w, channel], which is a copy of
+    blocks, where DepthToSpace would move single numbers.
+    """
+
+    block = 16
+    """With other numbers of channels it would fill them up with zeros, and was slower as often as faster."""
+
+    def __init__(self, layer: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        self.phases = nn.ModuleList()
+        for (row, column), weight in zip(_PHASES, _phases(layer), strict=True):
+            convolution = nn.Conv2d(layer.in_channels, layer.out_channels, 2)
+            convolution.weight, convolution.bias = nn.Parameter(weight.contiguous()), layer.bias
+            # ONNX's Conv takes the padding in, which PyTorch's cannot have on one side only.
+            self.phases.append(nn.Sequential(nn.ZeroPad2d((1 - column, column, 1 - row, row)), convolution))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, c, h, w] → [n, c', 2 h, 2 w]."""
+        phases = torch.cat([phase(x) for phase in self.phases], 1).permute(0, 2, 3, 1)
+        _, h, w, c = phases.shape
+        pixels = phases.reshape(-1, h, w, 2, c // 2).transpose(2, 3)  # [n, h, row, w, column and channel]
+        return pixels.reshape(-1, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+
+
+_REWRITES: dict[str, type[Subpixel] | type[Phases]] = {"subpixel": Subpixel, "phases": Phases}
+
+
+def _rewrite(generator: nn.Module, rewrite: str) -> bool:
+    """Rewrites every transposed convolution that can be; whether there were any."""
+    make, found = _REWRITES[rewrite], False
     for parent in list(generator.modules()):
         for name, layer in list(parent.named_children()):
-            if isinstance(layer, nn.ConvTranspose2d) and _is_doubling(layer):
-                setattr(parent, name, Subpixel(layer).requires_grad_(False))
+            if isinstance(layer, nn.ConvTranspose2d) and _is_doubling(layer, make.block):
+                setattr(parent, name, make(layer).requires_grad_(False))
                 found = True
     return found
 
 
-def _is_doubling(layer: nn.ConvTranspose2d) -> bool:
+def _is_doubling(layer: nn.ConvTranspose2d, block: int) -> bool:
     plain = layer.output_padding == (0, 0) and layer.dilation == (1, 1) and layer.groups == 1
-    return plain and layer.kernel_size == (4, 4) and layer.stride == (2, 2) and layer.padding == (1, 1)
+    whole = layer.in_channels % block == 0 and layer.out_channels % block == 0
+    return plain and whole and layer.kernel_size == (4, 4) and layer.stride == (2, 2) and layer.padding == (1, 1)
 
 
 class _Widen(nn.Module):

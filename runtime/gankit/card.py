@@ -38,7 +38,7 @@ class Card:
     precision: str = "float32"
     """`float32`, `float16` (half weights and arithmetic) or `compact` (half weights, float32 arithmetic)."""
     rewrite: str = "plain"
-    """`subpixel` where transposed convolutions were written as convolutions: see `gankit_export.graph.Subpixel`."""
+    """`subpixel` or `phases` where transposed convolutions were written as convolutions: see `gankit_export.graph`."""
     opset: int = 0
     checkpoint_sha256: str = ""
     versions: dict[str, str] = field(default_factory=dict)

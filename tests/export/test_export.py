@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gankit.errors import GankitError, ModelError, UsageError
 from gankit_export import Recipe, export, export_run
 from gankit_export.exporter import write
 from gankit_export.formats import FORMATS, Format
-from gankit_export.graph import PLAIN, ImageGraph, Subpixel, folded
+from gankit_export.graph import PLAIN, TARGETS, ImageGraph, Phases, Subpixel, folded
 from gankit_export.verify import TOLERANCES, Reference, cases
 from gankit_train import checkpoints
 from tests.conftest import Command, refused
@@ -124,9 +125,11 @@ RECIPES = {
     "half": Recipe(precision="float16"),
     "compact": Recipe(precision="compact"),
     "subpixel": Recipe(rewrite="subpixel"),
+    "phases": Recipe(rewrite="phases"),
     "float": Recipe(output="float"),
     "newest opset": Recipe(opset=20),
     "all": Recipe(20, "float", "compact", "subpixel"),
+    "half phases": Recipe(20, "float", "float16", "phases"),
 }
 
 
@@ -142,8 +145,10 @@ def test_every_recipe_is_proved_in_every_format(wide: Path, tmp_path: Path, reci
             assert made.size < 0.6 * plain[made.format].size
     model = onnx.load(tmp_path / f"{wide.name}.onnx")
     assert model.opset_import[0].version == recipe.opset
-    kinds = [node.op_type for node in model.graph.node]
-    assert ("DepthToSpace" in kinds) == ("ConvTranspose" not in kinds) == (recipe.rewrite == "subpixel")
+    kinds = Counter(node.op_type for node in model.graph.node)
+    # Of the three layers, the last one makes three channels, no whole block of them. The padding is the Convs' own.
+    expected_kinds = {"plain": (3, 0, 0), "subpixel": (0, 3, 3), "phases": (1, 8, 0)}[recipe.rewrite]
+    assert (kinds["ConvTranspose"], kinds["Conv"], kinds["DepthToSpace"]) == expected_kinds and not kinds["Pad"]
     halves = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16 and len(t.dims) > 1]
     assert bool(halves) == (recipe.precision != "float32")
     assert all(i.type.tensor_type.elem_type == onnx.TensorProto.FLOAT for i in model.graph.input)
@@ -158,14 +163,40 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return go(out, "cgan", images=640, size=(32, 32), filters=48, lr_g=0.003)[0].run
 
 
+@pytest.mark.parametrize("rewritten", [Subpixel, Phases])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_subpixel_layer_is_the_transposed_convolution(bias: bool) -> None:
+def test_a_rewritten_layer_is_the_transposed_convolution(rewritten: type[Subpixel] | type[Phases], bias: bool) -> None:
     torch.manual_seed(0)
     layer = torch.nn.ConvTranspose2d(5, 3, 4, 2, 1, bias=bias).double()
     x = torch.randn(2, 5, 4, 7, dtype=torch.float64)
-    torch.testing.assert_close(Subpixel(layer)(x), layer(x), rtol=1e-12, atol=1e-12)
-    with pytest.raises(UsageError, match=r"--subpixel needs .* kernel 4, stride 2, padding 1; there are none"):
-        ImageGraph(torch.nn.Sequential(torch.nn.ConvTranspose2d(5, 3, 4, 1)), recipe=Recipe(rewrite="subpixel"))
+    torch.testing.assert_close(rewritten(layer)(x), layer(x), rtol=1e-12, atol=1e-12)
+
+
+def test_what_cannot_be_rewritten_is_an_error_where_it_was_asked_for_by_name() -> None:
+    def graph(channels: int, padding: int, recipe: Recipe) -> ImageGraph:
+        return ImageGraph(torch.nn.Sequential(torch.nn.ConvTranspose2d(32, channels, 4, 2, padding)), recipe=recipe)
+
+    assert graph(3, 1, Recipe(rewrite="subpixel")).recipe.rewrite == "subpixel"
+    with pytest.raises(UsageError, match=r"--rewrite subpixel needs .* kernel 4, stride 2, padding 1; there are none"):
+        graph(3, 0, Recipe(rewrite="subpixel"))
+    assert graph(48, 1, TARGETS["cpu"]).recipe.rewrite == "phases"
+    with pytest.raises(UsageError, match=r"--rewrite phases needs .* channels in multiples of 16; there are none"):
+        graph(24, 1, Recipe(rewrite="phases"))
+    assert graph(24, 1, TARGETS["cpu"]).recipe.rewrite == "plain"
+
+
+def test_a_targets_rewrite_is_for_onnx_alone(command: Command, wide: Path, tmp_path: Path) -> None:
+    said = {}
+    for flags in ("", "--fp16", "--rewrite plain", "--subpixel"):
+        assert command("gan-export", wide, "-o", flags, *flags.split()).returncode == 0
+        paths = [tmp_path / flags / f"wide{suffix}" for suffix in (".onnx", ".ts")]
+        said[flags] = tuple(FORMATS[f].open(p, "cpu")[0].rewrite for f, p in zip(FORMATS, paths, strict=False))
+    assert said == {
+        "": ("phases", "plain"),
+        "--fp16": ("plain", "plain"),
+        "--rewrite plain": ("plain", "plain"),
+        "--subpixel": ("subpixel", "subpixel"),
+    }
 
 
 IN_OPENVINO = """
@@ -183,7 +214,7 @@ def test_independent_readers_agree(run: Path, wide: Path, tmp_path: Path) -> Non
     """The reference implementation of ONNX, and OpenVINO, which share no kernel with ONNX Runtime."""
     from onnx.reference import ReferenceEvaluator
 
-    cases = [(run, PLAIN), (wide, Recipe(rewrite="subpixel")), (wide, Recipe(precision="compact"))]
+    cases = [(run, PLAIN), (wide, Recipe(rewrite="subpixel")), (wide, Recipe(precision="compact", rewrite="phases"))]
     for i, (source, recipe) in enumerate(cases):
         path = next(export_run(source, ["onnx"], tmp_path / str(i), recipe=recipe)).path
         model = gankit.load(path, "cpu")
@@ -512,6 +543,9 @@ def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: P
     refused(command("gan-export", run, "--opset", 22), 2, "--opset", "18 to 20", "22")
     refused(command("gan-export", run, "--output", "int8"), 2, "output", "uint8, float")
     refused(command("gan-export", run, "--fp16", "--compact"), 2, "--fp16", "--compact")
+    refused(command("gan-export", run, "--subpixel", "--rewrite", "phases"), 2, "--subpixel", "--rewrite")
+    refused(command("gan-export", run, "--rewrite", "winograd"), 2, "rewrite", "plain, subpixel, phases", "winograd")
+    refused(command("gan-export", run, "--rewrite", "phases"), 2, "--rewrite phases", "16", "none")
     refused(command("gan-export", run, "--for", "tpu"), 2, "--for", "cpu, cuda, openvino")
     refused(command("gan-export", run, "--value-range", "0,1"), 2, "--value-range", "FILE.py:CLASS")
     refused(command("gan-export", "x.py", "--z-dim", 5), 2, "x.py:CLASS")
