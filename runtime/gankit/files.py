@@ -1,9 +1,12 @@
 """Writing files so that a final name only ever stands on a whole file."""
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from gankit.errors import GankitError
 
@@ -20,7 +23,7 @@ def written_whole(path: str | Path, durable: bool = False) -> Iterator[Path]:
         GankitError: the place cannot be written or is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -33,3 +36,24 @@ def written_whole(path: str | Path, durable: bool = False) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write bytes into, which appears only whole, see `written_whole`; for `-` it is standard output.
+
+    Raises:
+        GankitError: the place cannot be written or is full.
+        BrokenPipeError: whoever reads standard output has read enough.
+    """
+    if str(path) != "-":
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            yield file
+        return
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise GankitError(f"cannot write to standard output: {error.strerror or error}") from error

@@ -1,20 +1,31 @@
-"""From images in memory to sheets and files. Every image here is uint8 [height, width, channels], 1 or 3 channels."""
+"""From images in memory to sheets and files. Every image here is uint8 [height, width, channels], 1 or 3 channels.
 
+A path `-` is standard output; files appear only whole.
+"""
+
+import io
 import math
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gankit.errors import UsageError
-from gankit.files import written_whole
+from gankit.errors import GankitError, UsageError, missing_extra, one_line
+from gankit.files import opened
 
 Images = NDArray[np.uint8]
 
 _ABOUT = "gankit"
-SUFFIXES = (".png", ".gif", ".webp", ".npz", ".npy")
+_BT709 = 1  # in all of FFmpeg's tables of colours
+_RATE = 20  # frames a second
+_WIDEST = 16383  # pixels, which is WebP's limit and nearly that of H.264
+_PALETTE_FROM = 1 << 18  # pixels: the palette of more is the same, and takes seconds
+SUFFIXES = (".png", ".gif", ".webp", ".mp4", ".npz", ".npy")
 
 
 def grid(images: Images, columns: int | None = None, gap: int = 2) -> Images:
@@ -44,15 +55,37 @@ def to_pil(image: Images) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
+def gather(batches: Iterable[Images], n: int) -> Images:
+    """Batches of images as one array: uint8 [n, h, w, c].
+
+    Raises:
+        UsageError: they do not fit into memory.
+    """
+    images, done = None, 0
+    for batch in batches:
+        if images is None:
+            try:
+                images = np.empty((n, *batch.shape[1:]), np.uint8)
+            except (MemoryError, ValueError):
+                raise UsageError(
+                    f"{n} images do not fit into memory at once; a folder, .npy, .npz and .mp4 take them as they come"
+                ) from None
+        images[done : done + len(batch)] = batch
+        done += len(batch)
+    assert images is not None
+    return images
+
+
 def save_png(path: str | Path, image: Images, about: str = "") -> None:
-    """Writes one image, with a text `about` it inside; the file appears only whole."""
+    """Writes one image, with a text `about` it inside."""
     from PIL.PngImagePlugin import PngInfo  # here, as it takes a while
 
     info = PngInfo()
     if about:
         info.add_text(_ABOUT, about)
-    with written_whole(path) as temporary:
-        to_pil(image).save(temporary, pnginfo=info)
+    # Matches are looked for in runs only, which is what a filtered image has: on 64×64 faces 0.36 ms and 8,895 bytes
+    # beside zlib's default 0.47 ms and 8,896, on sheets, digits and enlarged images half the time and fewer bytes.
+    _save_pillow(path, to_pil(image), "PNG", pnginfo=info, compress_type=zlib.Z_RLE)
 
 
 def about_png(path: str | Path) -> str | None:
@@ -71,42 +104,144 @@ def read_png(path: str | Path) -> Images:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def save_gif(path: str | Path, frames: Images, frames_per_second: int = 20) -> None:
-    """Writes an animation that loops for ever. All frames share the palette of 256 colours of the whole film."""
-    film = to_pil(frames.reshape(-1, *frames.shape[2:]))
-    palette = film.quantize(256, dither=Image.Dither.NONE)
-    pages = (
-        [to_pil(frame).convert(film.mode).quantize(palette=palette) for frame in frames]
-        if film.mode == "RGB"
-        else [to_pil(frame) for frame in frames]
-    )
-    with written_whole(path) as temporary:
-        pages[0].save(temporary, save_all=True, append_images=pages[1:], duration=1000 // frames_per_second, loop=0)
+def save_gif(path: str | Path, frames: Images, scale: int = 1) -> None:
+    """Writes an animation that loops for ever. All frames share the palette of 256 colours of the whole film.
 
-
-def save_webp(path: str | Path, frames: Images, frames_per_second: int = 20) -> None:
-    """Writes an animation that loops for ever, with every pixel as it is."""
+    Without dithering, which would boil from frame to frame and makes a file five times as large.
+    """
+    _check_film(frames[0], scale)
     pages = [to_pil(frame) for frame in frames]
-    duration = 1000 // frames_per_second
-    with written_whole(path) as temporary:
-        pages[0].save(temporary, save_all=True, append_images=pages[1:], duration=duration, loop=0, lossless=True)
+    if pages[0].mode == "RGB":
+        step = frames[..., 0].size // _PALETTE_FROM | 1  # odd, so that it takes from every column
+        palette = to_pil(frames.reshape(1, -1, 3)[:, ::step]).quantize(256)
+        pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
+    size = (pages[0].width * scale, pages[0].height * scale)
+    _save_film(path, [page.resize(size, Image.Resampling.NEAREST) for page in pages], "GIF")
 
 
-def save_npy(path: str | Path, images: Images) -> None:
-    """Writes uint8 [n, h, w, c]."""
-    with written_whole(path) as temporary:
-        np.save(temporary, images)
+def save_webp(path: str | Path, frames: Images, scale: int = 1) -> None:
+    """Writes an animation that loops for ever, with every pixel as it is."""
+    _check_film(frames[0], scale)
+    _save_film(path, [to_pil(enlarge(frame, scale)) for frame in frames], "WEBP", lossless=True)
 
 
-def save_npz(path: str | Path, images: Images, labels: NDArray[np.float32] | None = None) -> None:
-    """Writes `arr_0` uint8 [n, h, w, c] and, for conditional models, `arr_1` the label vectors [n, k]."""
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, *([images] if labels is None else [images, labels]))
+def save_mp4(path: str | Path, batches: Iterable[Images], scale: int = 1) -> None:
+    """Writes a film as H.264 in yuv420p, which every player knows, from batches of frames as they come.
+
+    Colours are kept for blocks of 2×2 pixels, so a scale of at least 2 keeps all of them. Sizes are even there: an odd
+    one repeats its last row or column.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+        GankitError: it cannot encode this.
+    """
+    from tempfile import TemporaryDirectory
+
+    av = _av()
+
+    def drawn() -> Iterator[Images]:
+        for image in (image for batch in batches for image in batch):
+            _check_film(image, scale)
+            image = enlarge(image, scale)
+            even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), "edge")
+            yield even if even.shape[2] == 3 else even.repeat(3, axis=2)
+
+    frames = drawn()
+    first = next(frames)
+    # In a folder of its own, as PyAV opens it again at the end: the index goes to the front, so that a film can be
+    # shown while it comes.
+    with opened(path) as file, TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        try:
+            with av.open(film, "w", options={"movflags": "+faststart"}) as container:
+                height, width, _ = first.shape
+                stream = container.add_stream("h264", _RATE, {"crf": "18"}, width=width, height=height)
+                stream.pix_fmt = "yuv420p"
+                for name in ("colorspace", "color_primaries", "color_trc", "color_range"):
+                    setattr(stream.codec_context, name, _BT709)
+                for frame in chain([first], frames):
+                    picture = av.VideoFrame.from_ndarray(frame, "rgb24")
+                    container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace=_BT709)))
+                container.mux(stream.encode())
+        except (av.FFmpegError, av.codec.codec.UnknownCodecError) as error:
+            raise GankitError(f"cannot write {path}: PyAV says {one_line(error)}") from error
+        file.write(film.read_bytes())
 
 
-def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
-    """Raises UsageError where a path ends like a file, but not like one that can be written."""
-    if path.suffix and path.suffix.lower() not in suffixes and not path.is_dir():
+def save_npy(path: str | Path, batches: Iterable[Images], n: int) -> None:
+    """Writes uint8 [n, h, w, c] as the batches come, in constant memory."""
+    with opened(path) as file:
+        _write_array(file, batches, n)
+
+
+def save_npz(
+    path: str | Path, batches: Iterable[Images], n: int, labels: Iterable[NDArray[np.float32]] | None = None
+) -> None:
+    """Writes `arr_0` uint8 [n, h, w, c] and, for conditional models, `arr_1` the label vectors [n, k].
+
+    In constant memory and, as by `numpy.savez`, not compressed: deflate takes a third of a millisecond for a 64×64 face
+    and saves 7 %.
+    """
+    from zipfile import ZipFile  # here, as it takes a while
+
+    with opened(path) as file, ZipFile(file, "w") as archive:
+        for name, parts in {"arr_0": batches, "arr_1": labels}.items():
+            if parts is not None:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    _write_array(member, parts, n)
+
+
+def suffix_of(path: Path) -> str:
+    """In which of the SUFFIXES a path ends, in lower case; nothing for a folder.
+
+    Raises:
+        UsageError: it ends like a file, but not like one that can be written.
+        MissingExtraError: it ends in .mp4 and PyAV is not installed.
+    """
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix and suffix not in SUFFIXES:
         raise UsageError(
-            f"cannot write {path}: {path.suffix} is none of {', '.join(suffixes)}, and folders have no suffix"
+            f"cannot write {path}: {path.suffix} is none of {', '.join(SUFFIXES)}, and folders have no suffix"
         )
+    if suffix == ".mp4":
+        _av()
+    return suffix
+
+
+def _save_pillow(path: str | Path, image: Image.Image, kind: str, **settings: Any) -> None:
+    """Encoded in memory first, since Pillow seeks in what it writes, or goes past Python's buffer."""
+    encoded = io.BytesIO()
+    image.save(encoded, kind, **settings)
+    with opened(path) as file:
+        file.write(encoded.getbuffer())
+
+
+def _save_film(path: str | Path, pages: list[Image.Image], kind: str, **settings: Any) -> None:
+    settings |= {"save_all": True, "append_images": pages[1:], "duration": 1000 // _RATE, "loop": 0}
+    _save_pillow(path, pages[0], kind, **settings)
+
+
+def _check_film(frame: Images, scale: int) -> None:
+    height, width = (scale * edge for edge in frame.shape[:2])
+    if max(height, width) > _WIDEST:
+        raise UsageError(
+            f"a film is at most {_WIDEST} pixels high and wide, not {height}×{width}; choose a smaller scale"
+        )
+
+
+def _write_array(file: IO[bytes], parts: Iterable[NDArray[Any]], n: int) -> None:
+    """The .npy format, of parts [m, ...] that are n together."""
+    for i, part in enumerate(parts):
+        if i == 0:
+            header = {"descr": part.dtype.str, "fortran_order": False, "shape": (n, *part.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(part).data)
+
+
+def _av() -> Any:
+    """PyAV, which only films as .mp4 need."""
+    try:
+        import av
+    except ImportError:
+        raise missing_extra("writing .mp4", "video") from None
+    return av

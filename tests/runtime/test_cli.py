@@ -1,4 +1,7 @@
+import io
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -6,7 +9,11 @@ import numpy as np
 import pytest
 
 import gankit
-from tests.conftest import TINY, Command, picture, refused
+from tests.conftest import TINY, Command, film, picture, refused
+from tests.runtime.test_generator import _foreign
+
+# The command in a process of its own, with whatever is to be done in it before.
+PROCESS = "import sys; sys.argv[0] = 'gan-gen'; from gankit.cli import main; {}; main()"
 
 
 def test_a_folder_of_pngs_and_a_sheet(command: Command, tmp_path: Path) -> None:
@@ -51,6 +58,113 @@ def test_arrays_and_films(command: Command, tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "w.npy"), walk)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "count"), [(["--interpolate", "0,7,42", "--frames", 12, "--loop"], 12), (["-n", 70], 70)]
+)
+def test_films_for_every_player(command: Command, tmp_path: Path, arguments: list[object], count: int) -> None:
+    result = command("gan-gen", "-m", TINY, *arguments, "--scale", 6, "-o", "x.mp4")
+    assert result.returncode == 0, result.stderr
+    model = gankit.load(TINY, device="cpu")
+    frames = model.interpolate([0, 7, 42], 12, loop=True) if count == 12 else model.sample(70)
+    found = film(tmp_path / "x.mp4").reshape(count, 8, 6, 8, 6, 3)[:, :, 1:5, :, 1:5].mean(axis=(2, 4))
+    assert np.abs(found - frames).mean() < 12  # of noise, the worst that a film can be of
+
+
+def test_labels_in_turn(command: Command, tmp_path: Path) -> None:
+    model = gankit.load(TINY, device="cpu")
+
+    def make(*arguments: object) -> dict[str, np.ndarray]:
+        result = command("gan-gen", "-m", TINY, "-o", "x.npz", *arguments)
+        assert result.returncode == 0, result.stderr
+        with np.load(tmp_path / "x.npz") as arrays:
+            return dict(arrays)
+
+    made = make("--labels", "all")
+    turns = [*model.labels * 10]
+    assert np.array_equal(made["arr_0"], model.sample(30, label=turns))
+    assert np.array_equal(made["arr_1"], model.inputs(30, label=turns)[1])
+    part = make("--labels", "all", "-n", 5000, "--start", 10)  # more than are asked for at once
+    assert np.array_equal(part["arr_0"][:20], made["arr_0"][10:]) and len(part["arr_1"]) == 5000
+    assert np.array_equal(part["arr_0"][4970:], model.sample(30, start=4980, label=turns))
+    made = make("--labels", "black,HAIR", "-n", 5, "--label", "smiling")
+    turns = [f"{name},smiling" for name in ("Black_Hair", "Blond_Hair", "Black_Hair", "Black_Hair", "Blond_Hair")]
+    assert np.array_equal(made["arr_0"], model.sample(5, label=turns))
+    made = make("--labels", "blond,black", "--interpolate", "3,3,4", "--frames", 9)
+    assert np.array_equal(made["arr_0"], model.interpolate([3, 3, 4], 9, label=["blond", "black", "blond"]))
+
+
+def test_a_sheet_has_a_column_for_each_label(command: Command, tmp_path: Path) -> None:
+    assert command("gan-gen", "-m", TINY, "--labels", "all", "-n", 7, "-o", "s.png").returncode == 0
+    assert picture(tmp_path / "s.png").shape == (3 * 10 + 2, 3 * 10 + 2, 3)
+    assert command("gan-gen", "-m", TINY, "-n", 4, "--compare", "all", "-o", "c.png").returncode == 0
+    assert picture(tmp_path / "c.png").shape == (3 * 10 + 2, 4 * 10 + 2, 3)
+    result = command("gan-gen", "-m", TINY, "-n", 4, "--compare", "smil,blond", "-o", "c.png")
+    assert "rows    Smiling, Blond_Hair\n" in result.stderr
+    rows = gankit.load(TINY, device="cpu").compare_labels(4, labels=["smiling", "blond"])
+    assert np.array_equal(picture(tmp_path / "c.png")[12:20, 32:40], rows[1, 3])
+
+
+def test_a_folder_with_labels_in_turn_can_grow(command: Command, tmp_path: Path) -> None:
+    assert command("gan-gen", "-m", TINY, "--labels", "all", "-n", 4).returncode == 0
+    folder = tmp_path / "generated" / "tiny" / "each-all-seed0"
+    result = command("gan-gen", "-m", TINY, "--labels", "all", "-n", 8, "-o", folder)
+    assert "kept    4 that" in result.stderr
+    expected = gankit.load(TINY, device="cpu").sample(8, label=["blond", "black", "smiling"] * 2 + ["blond", "black"])
+    assert np.array_equal(picture(folder / "000006.png"), expected[6])
+    assert picture(folder / "sheet.png").shape == (3 * 10 + 2, 3 * 10 + 2, 3)
+
+
+def test_a_walk_into_a_folder(command: Command, tmp_path: Path) -> None:
+    assert command("gan-gen", "-m", TINY, "--interpolate", "0,7", "--frames", 6, "-o", "w").returncode == 0
+    assert command("gan-gen", "-m", TINY, "--interpolate", "1,7", "--frames", 6, "-o", "w").returncode == 0
+    walk = gankit.load(TINY, device="cpu").interpolate([1, 7], 6)
+    assert np.array_equal([picture(tmp_path / "w" / f"{i:06d}.png") for i in range(6)], walk)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-n", "3"], ["-n", "1", "--scale", "2"], ["--interpolate", "0,7", "--format", "GIF"], ["--format", "webp"]],
+)
+def test_standard_output_has_the_bytes_of_the_file(command: Command, tmp_path: Path, arguments: list[str]) -> None:
+    form = arguments[-1].lower() if "--format" in arguments else "png"
+    line = [sys.executable, "-c", PROCESS.format("0"), "-m", str(TINY), *arguments, "-o", "-"]
+    piped = subprocess.run(line, capture_output=True, check=True)
+    assert b"wrote" in piped.stderr
+    arguments = arguments[:-2] if "--format" in arguments else arguments
+    assert command("gan-gen", "-m", TINY, *arguments, "-o", f"x.{form}").returncode == 0
+    assert piped.stdout == (tmp_path / f"x.{form}").read_bytes()
+
+
+def test_arrays_and_a_film_on_standard_output(tmp_path: Path) -> None:
+    def piped(form: str) -> bytes:
+        line = [sys.executable, "-c", PROCESS.format("0"), "-m", TINY, "-n", "70", "-o", "-", "--format", form]
+        return subprocess.run(line, capture_output=True, check=True).stdout
+
+    model = gankit.load(TINY, device="cpu")
+    assert np.array_equal(np.load(io.BytesIO(piped("npy"))), model.sample(70))
+    with np.load(io.BytesIO(piped("npz"))) as arrays:
+        assert np.array_equal(arrays["arr_0"], model.sample(70))
+        assert np.array_equal(arrays["arr_1"], model.inputs(70)[1])
+    (tmp_path / "x.mp4").write_bytes(piped("mp4"))
+    assert film(tmp_path / "x.mp4").shape == (70, 8, 8, 3)
+
+
+@pytest.mark.parametrize("form", ["npy", "npz"])
+def test_who_reads_may_have_enough(form: str) -> None:
+    line = [sys.executable, "-c", PROCESS.format("0"), "-m", TINY, "-n", "5000", "-o", "-", "--format", form]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.read(10)
+        process.stdout.close()  # of a megabyte
+        said = process.stderr.read().decode()
+    assert process.returncode == 1 and [line.split()[0] for line in said.splitlines()] == ["model", "device"], said
+
+
+def test_bytes_are_not_for_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    refused(command("gan-gen", "-m", TINY, "-o", "-"), 2, "terminal", "gan-gen -o - > faces.png")
+
+
 def test_the_first_image_of_each_seed(command: Command, tmp_path: Path) -> None:
     model = gankit.load(TINY, device="cpu")
     expected = np.concatenate([model.sample(1, seed, "blond") for seed in (0, 4, 5, 6)])
@@ -91,6 +205,50 @@ def test_a_folder_that_was_begun_is_gone_on_with(command: Command, tmp_path: Pat
     assert "kept    68 that" in make("--start", 2, "-n", 80)[1]  # a file's name is its image's number
 
 
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_ended_while_threads_wrote_is_gone_on_with(
+    command: Command, tmp_path: Path, end: signal.Signals
+) -> None:
+    script = f"""
+import itertools, os, pathlib
+rename, calls = pathlib.Path.replace, itertools.count()
+def ended(*arguments):
+    if next(calls) == 100:
+        os.kill(os.getpid(), {end:d})
+    return rename(*arguments)
+pathlib.Path.replace = ended
+"""
+    line = [sys.executable, "-c", PROCESS.format(f"exec({script!r})"), "-m", TINY, "-n", "5000", "-o", tmp_path / "out"]
+    result = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert result.returncode in (-end, 128 + end) and "Traceback" not in result.stderr
+    expected = gankit.load(TINY, device="cpu").sample(200)
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    whole = sorted(name for name in left if not name.startswith("."))
+    assert 100 <= len(whole) < 200
+    for name in whole:  # not all numbers need to be there, but those that are must be whole
+        assert np.array_equal(picture(tmp_path / "out" / name), expected[int(name[:6])])
+    assert end == signal.SIGKILL or left == set(whole)
+    again = command("gan-gen", "-m", TINY, "-n", 200, "-o", "out")
+    assert again.returncode == 0 and "were there already" in again.stderr
+    for i in range(200):
+        assert np.array_equal(picture(tmp_path / "out" / f"{i:06d}.png"), expected[i])
+
+
+def test_gaps_that_threads_left_are_filled(command: Command, tmp_path: Path) -> None:
+    assert command("gan-gen", "-m", TINY, "-n", 8, "-o", "out").returncode == 0
+    for i in (2, 5):
+        (tmp_path / "out" / f"{i:06d}.png").unlink()
+    assert "kept    2 that" in command("gan-gen", "-m", TINY, "-n", 8, "-o", "out").stderr
+    expected = gankit.load(TINY, device="cpu").sample(8)
+    assert np.array_equal([picture(tmp_path / "out" / f"{i:06d}.png") for i in range(8)], expected)
+
+
+def test_the_same_seed_twice_is_one_file(command: Command, tmp_path: Path) -> None:
+    result = command("gan-gen", "-m", TINY, "--seeds", ",".join(["3"] * 50), "-o", "out")
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000003.png", "sheet.png"]
+
+
 @pytest.mark.parametrize(
     "other", [["--seed", 1], ["--label", "blond"], ["--psi", 0.5], ["--scale", 2], ["--seeds", "0-2"], ["-m", "other"]]
 )
@@ -114,8 +272,10 @@ def test_a_file_that_is_no_picture_is_not_kept(command: Command, tmp_path: Path)
 def test_progress_is_for_terminals(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "images" not in command("gan-gen", "-m", TINY, "-n", 70, "-o", "a").stderr
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    said = command("gan-gen", "-m", TINY, "-n", 70, "-o", "b").stderr
-    assert re.search(r"\r64 of 70 images, [\d,]+/s\r70 of 70 images, [\d,]+/s\n", said), said
+    for output in ("b", "b.npz", "b.npy", "b.gif", "b.png"):
+        said = command("gan-gen", "-m", TINY, "-n", 70, "-o", output).stderr
+        assert re.search(r"\r64 of 70 images, [\d,]+/s\r70 of 70 images, [\d,]+/s\n", said), said
+    assert "images" not in command("gan-gen", "-m", TINY, "-n", 3, "-o", "c").stderr
 
 
 def test_without_a_path_the_newest_export_and_then_the_bundled_model(command: Command, tmp_path: Path) -> None:
@@ -136,7 +296,17 @@ def test_without_a_path_the_newest_export_and_then_the_bundled_model(command: Co
         (["-m", "text.onnx"], 1, ["text.onnx", "ONNX"]),
         (["--interpolate", "0,x"], 2, ["'0,x'"]),
         (["--interpolate", "0"], 2, ["two seeds"]),
-        (["-o", "x.bmp"], 2, [".bmp", ".png, .gif, .webp, .npz, .npy"]),
+        (["-o", "x.bmp"], 2, [".bmp", ".png, .gif, .webp, .mp4, .npz, .npy"]),
+        (["-o", "-", "--format", "bmp"], 2, [".bmp", ".png, .gif, .webp, .mp4, .npz, .npy"]),
+        (["-o", "x.png", "--format", "gif"], 2, ["--format can do nothing without -o -"]),
+        (["-n", "9999999999999"], 2, ["at most 1000000000000, not 9999999999999"]),
+        (["-n", "1000000000000", "-o", "x.npy"], 1, ["192,000,000,000,000 bytes", "x.npy", "free"]),
+        (["-n", "1000000000000", "-o", "x.png"], 2, ["do not fit into memory"]),
+        (["--labels", "green"], 2, ["'green'", "Blond_Hair, Black_Hair, Smiling"]),
+        (["--labels", ""], 2, ["no label fits ''"]),
+        (["--labels", "blond", "--label", "black"], 2, ["only one of Blond_Hair, Black_Hair"]),
+        (["--labels", "all", "--compare", "hair"], 2, ["--labels can do nothing beside --compare"]),
+        (["--labels", "all", "--seeds", "1"], 2, ["--labels can do nothing beside --seeds"]),
         (["-o", "text.onnx/below"], 1, ["cannot write text.onnx/below"]),
         (["--seed", "-1"], 2, ["-1"]),
         (["--label", "blond=2"], 2, ["from 0 to 1, not 2"]),
@@ -167,3 +337,9 @@ def test_wrong_use_is_one_clear_line(
 
 def test_a_traceback_needs_debug(command: Command) -> None:
     assert "Traceback" in command("gan-gen", "-m", TINY, "--label", "green", "--debug").stderr
+
+
+@pytest.mark.parametrize("option", ["--labels", "--compare"])
+def test_a_model_without_labels_has_none_to_show(command: Command, tmp_path: Path, option: str) -> None:
+    (tmp_path / "plain.onnx").write_bytes(_foreign("uint8", labels=False))
+    refused(command("gan-gen", "-m", "plain.onnx", option, "all"), 2, "without labels", "'all'")

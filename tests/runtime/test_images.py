@@ -1,12 +1,18 @@
+import io
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gankit.errors import GankitError
-from gankit.files import written_whole
-from gankit.images import grid, save_gif, save_png
-from tests.conftest import picture
+from gankit import images
+from gankit.errors import GankitError, MissingExtraError, UsageError
+from gankit.files import opened, written_whole
+from gankit.images import gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
+from tests.conftest import film, picture
 
 
 def test_a_sheet_has_each_image_in_its_place() -> None:
@@ -16,11 +22,87 @@ def test_a_sheet_has_each_image_in_its_place() -> None:
     assert (sheet[1:4, 11:15] == 2).all() and (sheet[5:8, 1:5] == 3).all() and (sheet[5:8, 11:15] == 255).all()
 
 
-def test_grey_and_colour_films(tmp_path: Path) -> None:
-    for channels in (1, 3):
-        frames = np.random.default_rng(0).integers(0, 255, (4, 8, 8, channels), np.uint8)
-        save_gif(tmp_path / "x.gif", frames)
-        assert len(picture(tmp_path / "x.gif")) == 4
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animation_has_every_pixel(tmp_path: Path, channels: int) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (200, channels), np.uint8)  # a palette has room for them
+    frames = colours[np.random.default_rng(1).integers(0, 200, (4, 8, 6))]
+    large = np.broadcast_to(frames.repeat(3, axis=1).repeat(3, axis=2), (4, 24, 18, 3))
+    for save, name in ((save_gif, "x.gif"), (save_webp, "x.webp")):
+        save(tmp_path / name, frames, scale=3)
+        assert np.array_equal(picture(tmp_path / name), large), name
+
+
+def test_a_gif_has_colours_near_those_of_the_film(tmp_path: Path) -> None:
+    walk = np.linspace((0, 40, 255), (255, 200, 0), 32 * 128 * 128).astype(np.uint8).reshape(-1, 128, 128, 3)
+    save_gif(tmp_path / "x.gif", walk)  # of more pixels than the palette is made from
+    assert np.abs(picture(tmp_path / "x.gif").astype(int) - walk).max() <= 4
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(16, 24, 3), (16, 24, 1), (15, 13, 3), (1, 1, 1)])
+def test_an_mp4_has_the_colours_of_its_frames(tmp_path: Path, height: int, width: int, channels: int) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (5, 2, 2, channels), np.uint8)
+    frames = colours.repeat(8, axis=1).repeat(12, axis=2)[:, :height, :width]
+    for scale in (1, 3, 4):
+        save_mp4(tmp_path / "x.mp4", iter([frames[:2], frames[2:]]), scale)
+        found = film(tmp_path / "x.mp4")
+        assert found.shape == (5, -(-scale * height // 2) * 2, -(-scale * width // 2) * 2, 3)
+        error = found[:, : scale * height, : scale * width].astype(int) - frames.repeat(scale, 1).repeat(scale, 2)
+        assert np.abs(error).mean() < 5
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
+
+
+def test_an_mp4_has_its_index_in_front(tmp_path: Path) -> None:
+    save_mp4(tmp_path / "x.mp4", [np.zeros((3, 8, 8, 3), np.uint8)])
+    written = (tmp_path / "x.mp4").read_bytes()
+    assert 0 < written.index(b"moov") < written.index(b"mdat")
+
+
+def test_an_mp4_names_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'gankit\[video\]'"):
+        save_mp4(tmp_path / "x.mp4", [np.zeros((3, 8, 8, 3), np.uint8)])
+
+
+def test_films_have_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = np.zeros((2, 2, 20, 3), np.uint8)
+    for save, frames in ((save_gif, wide), (save_webp, wide), (save_mp4, [wide])):
+        with pytest.raises(UsageError, match="at most 16383 pixels high and wide, not 2000×20000"):
+            save(tmp_path / "x", frames, 1000)  # type: ignore[operator]
+    monkeypatch.setattr(images, "_WIDEST", 20_000)
+    with pytest.raises(GankitError, match=r"cannot write .*x\.mp4: PyAV says .*264"):
+        save_mp4(tmp_path / "x.mp4", [wide], 1000)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("save", [save_npy, save_npz, lambda path, batches, n: save_mp4(path, batches)])
+def test_what_is_written_as_it_comes_takes_constant_memory(tmp_path: Path, save: Callable[..., None]) -> None:
+    def batches() -> Iterator[images.Images]:
+        for i in range(100):
+            yield np.full((4, 128, 128, 3), i, np.uint8)
+
+    save(tmp_path / "x", [next(batches())], 4)  # what is imported for it is not counted
+    tracemalloc.start()
+    save(tmp_path / "x", batches(), 400)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400 * 128 * 128 * 3 / 10
+
+
+def test_arrays_are_as_numpy_writes_them(tmp_path: Path) -> None:
+    made = np.random.default_rng(0).integers(0, 256, (70, 5, 4, 3), np.uint8)
+    vectors = np.random.default_rng(1).random((70, 3), np.float32)
+    save_npy(tmp_path / "x.npy", [made[:64], made[64:]], 70)
+    save_npz(tmp_path / "x.npz", [made[:64], made[64:]], 70, [vectors[:1], vectors[1:]])
+    np.save(tmp_path / "numpy.npy", made)
+    assert (tmp_path / "x.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert arrays.files == ["arr_0", "arr_1"]
+        assert np.array_equal(arrays["arr_0"], made) and np.array_equal(arrays["arr_1"], vectors)
+
+
+def test_what_does_not_fit_into_memory_is_said() -> None:
+    with pytest.raises(UsageError, match="1000000000000 images do not fit into memory at once"):
+        gather(iter([np.zeros((2, 64, 64, 3), np.uint8)]), 10**12)
 
 
 def test_nothing_half_written_stands_under_a_final_name(tmp_path: Path) -> None:
@@ -38,3 +120,11 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     with pytest.raises(GankitError, match=r"cannot write .*x\.png: No space left"), written_whole(tmp_path / "x.png"):
         raise OSError(28, "No space left on device")
     assert (tmp_path / "x.png").read_bytes() == b"old"
+
+
+def test_standard_output_that_is_full_or_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=io.BytesIO()))
+    with pytest.raises(GankitError, match="cannot write to standard output: No space left"), opened("-"):
+        raise OSError(28, "No space left on device")
+    with pytest.raises(BrokenPipeError), opened("-"):  # which ends a command in silence
+        raise BrokenPipeError(32, "Broken pipe")

@@ -84,10 +84,12 @@ def test_the_wheel_has_its_data_and_licences(clean: Path) -> None:
     assert licences == {"LICENSE", "NOTICE"}
 
 
-@pytest.mark.parametrize(("program", "arguments"), [("gan-train", ["dcgan"]), ("gan-export", [])])
-def test_a_missing_extra_is_named(clean: Path, program: str, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("program", "arguments", "extra"),
+    [("gan-train", ["dcgan"], "train"), ("gan-export", [], "export,cpu"), ("gan-gen", ["-o", "walk.mp4"], "video")],
+)
+def test_a_missing_extra_is_named(clean: Path, program: str, arguments: list[str], extra: str) -> None:
     result = subprocess.run([clean / program, *arguments], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    extra = {"gan-train": "train", "gan-export": "export,cpu"}[program]
     assert result.stderr.count("\n") == 1 and f"pip install 'gankit[{extra}]'" in result.stderr
     assert subprocess.run([clean / program, "--help"], capture_output=True, check=False).returncode == 0

@@ -224,7 +224,7 @@ def test_classes_in_an_npz_may_leave_numbers_out(cache: Path, tmp_path: Path, na
 
 def test_attributes_in_an_npz_as_gan_gen_writes_them(cache: Path, tmp_path: Path) -> None:
     vectors = np.array([[1, 0, 1], [0, 1, 0], [0, 1, 1], [1, 0, 0], [1, 0, 1]], np.float32)
-    save_npz(tmp_path / "made.npz", COLOURED, vectors)
+    save_npz(tmp_path / "made.npz", [COLOURED], len(COLOURED), [vectors])
     data = open_dataset(str(tmp_path / "made.npz"))
     assert data.label_names == ("0", "1", "2") and data.kind == "attributes" and np.array_equal(data.vectors, vectors)
 
