@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from benchmarks.measure import markdown
+
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
