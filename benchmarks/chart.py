@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 # Of the palette of Okabe and Ito, which people who see colours differently tell apart; also apart in grey.
 _OURS, _PEER, _LIMIT, _SPREAD = "#0072B2", "#BBBBBB", "#D55E00", "#333333"
-_STYLE: Any = {"svg.hashsalt": "gankit", "font.size": 9, "axes.spines.right": False, "axes.spines.top": False}
+_STYLE: Any = {
+    "svg.hashsalt": "gankit",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+}
 
 
 class Panel(NamedTuple):
@@ -84,7 +90,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     for name, limit in limits.items():
         axis.axvline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
         said, at = f"limit by {name}: {number_text(limit)}", ("data", "axes fraction")
-        axis.annotate(said, (limit, 1), (0, 3), at, ha="right", va="bottom", color=_LIMIT, **text)
+        axis.annotate(said, (limit, 0), (-4, 4), at, ha="right", va="bottom", color=_LIMIT, **text)
     axis.set_title(panel.title, loc="left", fontsize=9, fontweight="bold")
     axis.set_xlim(0, 1.1 * max([*limits.values(), *(way["max"] for way in ways.values())]))
     axis.margins(y=0.02)

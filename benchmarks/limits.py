@@ -15,13 +15,16 @@ import numpy as np
 from benchmarks.options import Options
 from benchmarks.rounds import Measure, MissingError, Values, timed
 from benchmarks.worker import call
+from gankit.session import Precision
 
 # Names in a document: what the machine does in a second, and what an image takes. A multiplication or an addition is
 # one operation.
-RATE, MEMORY, COPY, PAGEABLE = "operations/s in {}", "bytes/s of memory", "bytes/s to the host", "bytes/s, pageable"
-OPERATIONS, MOVED, OUT = "operations an image", "bytes an image moves", "bytes of an image"
+RATE, MEMORY, COPY, PAGEABLE = "FLOP/s in {}", "B/s of memory", "B/s to the host, pinned", "B/s to the host, pageable"
+OPERATIONS, MOVED, OUT = "FLOP for an image", "bytes that an image moves", "bytes of an image"
 
-SIZES: dict[str, dict[str, Any]] = {
+Sizes = dict[str, Any]
+"""Of matrices m×k and k×n, of maps [n, c, edge, edge] for a convolution, and bytes to copy."""
+SIZES: dict[str, Sizes] = {
     "cpu": {
         "gemm": [(2048, 2048, 2048), (4096, 512, 4096), (1024, 256, 2048)],
         "conv": [(16, 256, 16), (16, 128, 32)],
@@ -62,7 +65,8 @@ def measures(options: Options) -> dict[str, Measure]:
 
 
 def _take(engine: str, options: Options) -> Values:
-    arguments = {"engine": engine, "on": options.device, "cores": options.threads, "quick": options.quick}
+    sizes, seconds = SIZES[options.device], options.pick(0.5, 0.1)
+    arguments = {"engine": engine, "on": options.device, "cores": options.threads, "sizes": sizes, "seconds": seconds}
     found: Values = call("benchmarks.limits:rates", options.threads, options.device, **arguments)
     return found
 
@@ -70,10 +74,10 @@ def _take(engine: str, options: Options) -> Values:
 _take_once = cache(_take)
 
 
-def rates(engine: str, on: str, cores: int, quick: bool) -> Values:
-    """The best that one engine reaches, by what it is called in a document."""
-    seconds, best = 0.1 if quick else 0.5, Values()
-    for name, amount, work in ENGINES[engine](on, cores, SIZES[on]):
+def rates(engine: str, on: str, cores: int, sizes: Sizes, seconds: float) -> Values:
+    """In a process of its own: the best that one engine reaches, by what it is called in a document."""
+    best = Values()
+    for name, amount, work in ENGINES[engine](on, cores, sizes):
         best[name] = max(best.get(name, 0.0), amount / min(timed(work, seconds)))
     return best
 
@@ -82,7 +86,7 @@ Works = Iterator[tuple[str, float, Callable[[], object]]]
 """What is measured, its amount for a call, and the call, which returns when all is done."""
 
 
-def _torch(on: str, cores: int, sizes: dict[str, Any]) -> Works:
+def _torch(on: str, cores: int, sizes: Sizes) -> Works:
     import torch
 
     torch.set_num_threads(cores)
@@ -112,7 +116,7 @@ def _torch(on: str, cores: int, sizes: dict[str, Any]) -> Works:
                 yield name, float(len(host)), partial(finish, partial(host.copy_, here[: len(host)]))
 
 
-def _onnxruntime(on: str, cores: int, sizes: dict[str, Any]) -> Works:
+def _onnxruntime(on: str, cores: int, sizes: Sizes) -> Works:
     import onnxruntime
 
     if on == "cuda":
@@ -124,7 +128,7 @@ def _onnxruntime(on: str, cores: int, sizes: dict[str, Any]) -> Works:
         yield RATE.format("float32"), amount, partial(session.run, None, {"x": x})
 
 
-def _openvino(on: str, cores: int, sizes: dict[str, Any]) -> Works:
+def _openvino(on: str, cores: int, sizes: Sizes) -> Works:
     import openvino
 
     if on == "cuda":
@@ -139,9 +143,9 @@ def _openvino(on: str, cores: int, sizes: dict[str, Any]) -> Works:
             yield RATE.format(name), amount, partial(request.infer, {0: x}, share_inputs=True)
 
 
-PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+PRECISION_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 """What OpenVINO calls them."""
-ENGINES: dict[str, Callable[[str, int, dict[str, Any]], Works]] = {
+ENGINES: dict[str, Callable[[str, int, Sizes], Works]] = {
     "torch": _torch,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,
@@ -153,7 +157,7 @@ def _operations(n: int, channels: int, edge: int) -> float:
     return 2.0 * n * channels * channels * 9 * edge * edge
 
 
-def _models(sizes: dict[str, Any]) -> Iterator[tuple[float, bytes, np.ndarray[Any, Any]]]:
+def _models(sizes: Sizes) -> Iterator[tuple[float, bytes, np.ndarray[Any, Any]]]:
     """ONNX models of one node each: its operations, the model, its input."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -20,7 +20,6 @@ _PACKAGES = (
     "onnx",
     "onnxruntime",
     "onnxruntime-gpu",
-    "onnxruntime-ep-openvino",
     "openvino",
     "tensorrt",
 )

@@ -10,7 +10,7 @@ from time import perf_counter
 
 from benchmarks.options import Options
 from benchmarks.rounds import FailedError
-from benchmarks.worker import environment
+from benchmarks.worker import environment, last_line
 
 _MAINS = {"gan-train": "gankit_train.cli", "gan-export": "gankit_export.cli", "gan-gen": "gankit.cli"}
 

@@ -5,105 +5,94 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from benchmarks.model import Model, model_for
+from benchmarks.model import Images, Inputs, model_for
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import Values, interleave, timed
 from benchmarks.worker import call
+from gankit.errors import GankitError
+from gankit.session import CPU, CUDA, Device
 
-WHOLE, REST = "sample(), all in all", "the rest: Python, copies into the result"
 LATENTS, IN, OUT = "latents", "transfer in", "transfer out"
-_HEAVY = ("Conv", "Gemm", "MatMul", "Tanh", "Sigmoid", "Relu")  # a node with these in its kind makes the image
+REST, WHOLE = "the rest: Python, copies into the result", "sample(), all in all"
+_LAYERS = ("Conv", "Gemm", "MatMul", "Tanh", "Sigmoid", "Relu")  # what is in the kind of a node that makes the image
+_KERNEL = "_kernel_time"  # how ONNX Runtime calls the time of a node itself
 _REPEATS = 20
 
 
 def run(options: Options, batch: int) -> Document:
-    """One configuration, in a process of its own for every round."""
+    """One configuration, in a process of its own for every round.
+
+    Raises:
+        GankitError: it cannot be measured.
+    """
     model = model_for(options)
     file = model.file("cuda.onnx" if options.device == "cuda" else "cpu.onnx")
-    threads = 1  # what each of gankit's workers has on the CPU
-    take = partial(call, "benchmarks.profile:measure", threads, options.device)
-    taken = interleave(
-        {"profile": partial(take, file=str(file), device=options.device, batch=batch)}, options.rounds_of(5), _say
-    )
-    # A part is a way here, and the only metric is its time.
-    parts = {part: ways["profile"] for part, ways in taken.values.items() if "profile" in ways}
-    metric = f"ms for a batch of {batch}"
+    arguments = {"file": str(file), "device": options.device, "batch": batch}
+    take = partial(call, "benchmarks.profile:measure", 1, options.device, **arguments)
+    taken = interleave({file.name: take}, options.rounds_of(5), say=lambda _: None)
+    for reason in (*taken.missing.values(), *taken.failed.values()):
+        raise GankitError(f"{file.name} cannot be profiled: {reason}")
+    # The parts are the ways here, and their time is the only metric.
+    parts, metric = {part: ways[file.name] for part, ways in taken.values.items()}, f"ms for a batch of {batch}"
     taken.values = {metric: parts}
+    thread = ", on one thread, as each of gankit's workers has;" if options.device == "cpu" else ";"
     about = (
-        f"{model.about}, {file.name}, in batches of {batch}"
-        f"{' on one thread, as each worker has' if options.device == 'cpu' else ''}; nodes as ONNX Runtime's profiler "
-        "saw them, those after the last layer are the conversion to bytes"
+        f"Where the time of {batch} images goes, {model.about}{thread} nodes as ONNX "
+        "Runtime's profiler saw them; those after the last layer are the conversion to bytes"
     )
     made = document("profile", about, options, taken, {metric: Metric("ms", False)}, dict.fromkeys(parts, Row()))
-    for way in made["metrics"].get(metric, {"ways": {}})["ways"].values():
+    for way in made["metrics"][metric]["ways"].values():
         way |= {"share": way["median"] / median(parts[WHOLE]), "limit": "the whole"}
     return made
 
 
-def _say(line: str) -> None:
-    if "failed" in line or "left out" in line:
-        print(line)
-
-
-def measure(file: str, device: str, batch: int) -> Values:
+def measure(file: str, device: Device, batch: int) -> Values:
     """In a process of its own: milliseconds of each part, in the order in which they come."""
     import gankit
 
-    values = {}
-    with gankit.load(file, device=device, threads=1 if device == "cpu" else 0) as generator:  # type: ignore[arg-type]
-
-        def milliseconds(work: Callable[[], object]) -> float:
-            return 1000 * median(timed(work, 0.2, least=_REPEATS))
-
+    with tempfile.TemporaryDirectory() as folder, gankit.load(file, device, threads=int(device == "cpu")) as generator:
         inputs = [each for each in generator.inputs(batch, 1) if each is not None]
-        values[LATENTS] = milliseconds(lambda: generator.inputs(batch, 1))
-        values[IN], values[OUT] = _transfers(
-            inputs, Model(Path(file)).reference()[1][:1].repeat(batch, 0), device, milliseconds
-        )
-        whole = milliseconds(lambda: generator.sample(batch, 1))
-    nodes = _nodes(file, device, inputs)
-    values |= nodes
-    values[OUT] = values.pop(OUT)
-    values[REST] = whole - sum(values.values())
-    return values | {WHOLE: whole}
+        session = _profiled(file, device, folder)
+        names = [value.name for value in session.get_inputs()]
+        whole = []
+        for _ in range(_REPEATS):  # in turn, as everything
+            session.run(None, dict(zip(names, inputs, strict=True)))
+            begin = perf_counter()
+            images = generator.sample(batch, 1)
+            whole.append(1000 * (perf_counter() - begin))
+        events = json.loads(Path(session.end_profiling()).read_text())
+        latents = 1000 * median(timed(lambda: generator.inputs(batch, 1), 0.1))
+    there, back = (0.0, 0.0) if device == "cpu" else _transfers(inputs, images)
+    values = {LATENTS: latents, IN: there, **by_node(events, _REPEATS // 2), OUT: back}
+    total = median(whole[_REPEATS // 2 :])
+    return values | {REST: total - sum(values.values()), WHOLE: total}
 
 
-def _transfers(inputs: list[Any], images: Any, device: str, milliseconds: Callable[..., float]) -> tuple[float, float]:
-    """To the GPU and back; on the CPU ONNX Runtime reads and writes NumPy's own memory."""
-    if device == "cpu":
-        return 0.0, 0.0
-    import onnxruntime
-
-    move = partial(onnxruntime.OrtValue.ortvalue_from_numpy, device_type="cuda", device_id=0)
-    there = move(images)
-    return milliseconds(lambda: [move(each) for each in inputs]), milliseconds(there.numpy)
-
-
-def _nodes(file: str, device: str, inputs: list[Any]) -> Values:
-    """Of each node the median time, in the order of the first run."""
+def _profiled(file: str, device: str, folder: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_profiling = True
-    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-    with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(file, options, providers=[provider])
-        names = [value.name for value in session.get_inputs()]
-        for _ in range(_REPEATS):
-            session.run(None, dict(zip(names, inputs, strict=True)))
-        events = json.loads(Path(session.end_profiling()).read_text())
-    return by_node(events, _REPEATS // 2)
+    options.profile_file_prefix = str(Path(folder) / "profile")
+    return onnxruntime.InferenceSession(file, options, providers=[CUDA if device == "cuda" else CPU])
+
+
+def _transfers(inputs: Inputs, images: Images) -> tuple[float, float]:
+    """Milliseconds to the GPU and back. On the CPU ONNX Runtime reads and writes NumPy's own memory."""
+    import onnxruntime
+
+    move = partial(onnxruntime.OrtValue.ortvalue_from_numpy, device_type="cuda", device_id=0)
+    there = move(images)
+    both = (lambda: [move(each) for each in inputs]), there.numpy
+    return tuple(1000 * median(timed(work, 0.1)) for work in both)  # type: ignore[return-value]
 
 
 def by_node(events: list[dict[str, Any]], last: int) -> Values:
@@ -111,12 +100,9 @@ def by_node(events: list[dict[str, Any]], last: int) -> Values:
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
-            times[event["name"].removesuffix(_KERNEL), event["args"]["op_name"]].append(event["dur"] / 1000)
-    heavy = [i for i, (_, kind) in enumerate(times) if any(each in kind for each in _HEAVY)]
+            times[event["args"]["op_name"], event["name"].removesuffix(_KERNEL)].append(event["dur"] / 1000)
+    layers = [i for i, (kind, _) in enumerate(times) if any(each in kind for each in _LAYERS)]
     return {
-        f"{'conversion' if i > max(heavy, default=-1) else 'compute'}: {kind} {name}": float(np.median(values[-last:]))
-        for i, ((name, kind), values) in enumerate(times.items())
+        f"{'compute' if i <= max(layers, default=-1) else 'conversion'}: {kind} {name}": median(values[-last:])
+        for i, ((kind, name), values) in enumerate(times.items())
     }
-
-
-_KERNEL = "_kernel_time"

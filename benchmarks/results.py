@@ -12,6 +12,7 @@ from benchmarks.limits import nearer
 from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.rounds import Taken, summary
+from benchmarks.suites import SUITES
 from gankit.files import written_whole
 
 Document = dict[str, Any]
@@ -25,6 +26,8 @@ class Metric:
     higher_is_better: bool = True
     work: Mapping[str, float] | None = None
     """For what is counted in images: what one of them takes, so that it can be held against the limits."""
+    compared: bool = True
+    """Whether ours are held against the best peer."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ def document(
             if limit := nearer(limits, metric.work or {}, rows[way].precision):
                 ways[way] |= {"share": ways[way]["median"] / limit[1], "limit": limit[0]}
         if ways:
-            measured[name] = {"unit": metric.unit, "higher_is_better": metric.higher_is_better, "ways": ways}
-            measured[name] |= {"work": dict(metric.work)} if metric.work else {}
+            measured[name] = {**asdict(metric), "ways": ways}
     return {
         "suite": suite,
         "about": about,
@@ -80,5 +82,7 @@ def write(made: Document, folder: Path) -> Path:
 
 
 def read_all(folder: Path) -> list[Document]:
-    """Every document in the folder, by name."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    """Every document in the folder, in the order of the suites, the CPU's before the GPU's."""
+    found = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    order = list(SUITES)
+    return sorted(found, key=lambda each: (each["device"], (*order, each["suite"]).index(each["suite"])))

@@ -37,9 +37,9 @@ def with_results(text: str, documents: Sequence[Document]) -> str:
 def _targets(documents: Sequence[Document]) -> list[str]:
     checked = targets.check(documents)
     missed = [each for each in checked if each.verdict == "below"]
-    reached = sum(each.verdict == "reached" for each in checked)
     said = [f"Below what was asked for: {'; '.join(each.target.what for each in missed)}."] if missed else []
-    said.append(f"{reached} of {len(checked)} figures are reached, {len(missed)} are missed, the rest is not measured.")
+    counts = [f"{sum(each.verdict == verdict for each in checked)} {verdict}" for verdict in targets.VERDICTS]
+    said.append(f"Of {len(checked)} figures: {', '.join(counts)}.")
     lines = ["| figure | asked for | | measured, from … to over the rounds |", "|---|---|---|---|"]
     for each in checked:
         verdict = f"**{each.verdict}**" if each.verdict == "below" else each.verdict
@@ -51,8 +51,8 @@ def section(document: Document) -> str:
     """Everything that one suite measured."""
     parts = [f"## {document['suite']}, {document['device']}", _head(document)]
     if document["limits"]:
-        rates = ", ".join(f"{number_text(rate / 1e9)} G{name}" for name, rate in document["limits"].items())
-        parts.append(f"Limits measured beside it: {rates}.")
+        rates = "; ".join(f"{number_text(rate / 1e9)} G{name}" for name, rate in document["limits"].items())
+        parts.append(f"Limits, measured beside it: {rates}.")
     parts += [_metric(document, metric) for metric in document["metrics"]]
     return "\n\n".join(parts)
 
@@ -62,11 +62,12 @@ def _head(document: Document) -> str:
     machine = document["machine"]
     where = machine["gpu"] or machine["cpu"]
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
-    parts = [f"{document['about']}. {machine['cores']} cores of {where}, commit {machine['commit']}, {versions}."]
+    parts = [f"{document['about']}.", f"{machine['cores']} cores of {where}, commit {machine['commit']}, {versions}."]
     if document["quick"]:
         parts.insert(0, "**A quick run: it shows that all works and not how fast it is.**")
-    if document["missing"]:
-        parts.append(f"Left out: {'; '.join(f'{way} ({why})' for way, why in document['missing'].items())}.")
+    for said, ways in (("**Failed:**", document["failed"]), ("Left out:", document["missing"])):
+        if ways:
+            parts.append(f"{said} {'; '.join(f'{way} ({why})' for way, why in ways.items())}.")
     return " ".join(parts)
 
 
@@ -74,7 +75,7 @@ def _metric(document: Document, metric: str) -> str:
     measured = document["metrics"][metric]
     ways: dict[str, Any] = measured["ways"]
     limited = any("share" in way for way in ways.values())
-    compared = {name: other for name in ways if (other := _peer_of(document, metric, name))}
+    compared = {name: other for name in ways if measured["compared"] and (other := _peer_of(document, metric, name))}
     columns = [metric, measured["unit"], "from … to"]
     columns += ["share"] * limited + ["beside the best peer, round by round"] * bool(compared)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
@@ -87,8 +88,6 @@ def _metric(document: Document, metric: str) -> str:
         if compared:
             row.append(_against(ways, name, compared[name]) if name in compared else "")
         lines.append(f"| {' | '.join(row)} |")
-    for name, reason in document["failed"].items():
-        lines.append(f"| {' | '.join([name, 'failed', reason, *[''] * (len(columns) - 3)])} |")
     return "\n".join(lines)
 
 

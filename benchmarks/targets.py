@@ -73,8 +73,8 @@ VERDICTS = ("below", "reached", "not measured")
 
 
 def check(documents: Sequence[Document]) -> list[Checked]:
-    """Every target: those that are missed first, those that were not measured last."""
-    stored = {(each["suite"], each["device"]): each for each in documents}
+    """Every target: those that are missed first, those that were not measured last. Quick runs answer none."""
+    stored = {(each["suite"], each["device"]): each for each in documents if not each["quick"]}
 
     def found(target: Target) -> Found | None:
         document = stored.get((target.suite, target.device))
@@ -86,9 +86,13 @@ def check(documents: Sequence[Document]) -> list[Checked]:
 def best(document: Document, metric: str, starts: Sequence[str], end: str = "") -> str | None:
     """The way with the best median among those whose name starts with one of these and ends so."""
     measured = document["metrics"].get(metric, {"ways": {}, "higher_is_better": True})
-    names = [name for name in measured["ways"] if name.startswith(tuple(starts)) and name.endswith(end)]
+    names = [name for name in measured["ways"] if _fits(name, starts, end)]
     pick = max if measured["higher_is_better"] else min
     return pick(names, key=lambda name: measured["ways"][name]["median"], default=None)
+
+
+def _fits(name: str, starts: Sequence[str], end: str) -> bool:
+    return name.startswith(tuple(starts)) and name.endswith(end)
 
 
 def _beside(metric: str, ours: Sequence[str], others: Sequence[str], end: str = "", ours_end: str = "") -> Find:
@@ -99,7 +103,9 @@ def _beside(metric: str, ours: Sequence[str], others: Sequence[str], end: str = 
         if mine is None or other is None:
             return None
         ways = document["metrics"][metric]["ways"]
-        return Found(ratio(ways[mine]["values"], ways[other]["values"]), f"{mine} / {other}")
+        gone = [name for name in document["ways"] if _fits(name, others, end) and name not in ways]
+        without = f" (without {'; '.join(gone)})" if gone else ""
+        return Found(ratio(ways[mine]["values"], ways[other]["values"]), f"{mine} / {other}{without}")
 
     return find
 
@@ -126,7 +132,7 @@ def _share(metric: str, *starts: str) -> Find:
     return find
 
 
-_AT_128 = sampling.rate(128)
+_AT_128, _ON_CPU = sampling.rate(128), ("gankit, --for cpu", "gankit, plain export")
 _TORCH = ("torch", "TorchScript")
 _DEFAULT = "onnxruntime, plain export"
 _LARGEST = sampling.rate(max(sampling.BATCHES))
@@ -137,14 +143,14 @@ TARGETS = (
         "sampling",
         "cpu",
         1.3,
-        _beside(_AT_128, ["gankit"], [*_TORCH, _DEFAULT], "float32"),
+        _beside(_AT_128, _ON_CPU, [*_TORCH, _DEFAULT], "float32"),
     ),
     Target(
         "float32 on the CPU, beside OpenVINO",
         "sampling",
         "cpu",
         1,
-        _beside(_AT_128, ["gankit"], ["OpenVINO"], "float32"),
+        _beside(_AT_128, _ON_CPU, ["OpenVINO"], "float32"),
     ),
     Target(
         "bfloat16 on the CPU through OpenVINO, beside torch channels_last in bfloat16",

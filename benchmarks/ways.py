@@ -18,6 +18,7 @@ from benchmarks.model import Images, Inputs, Model
 from benchmarks.options import Options
 from benchmarks.results import Row
 from benchmarks.rounds import FailedError, MissingError
+from gankit.session import CPU, CUDA, Device, Precision
 
 TOLERANCES = {"float32": 1, "float16": 4, "bfloat16": 8}
 """How far the bytes of a way may lie from the network's: in half, 4 steps of 1/255; bfloat16 has three bits less."""
@@ -69,12 +70,12 @@ def compare(way: Way, images: Callable[[Inputs], Images], model: Model) -> None:
         raise FailedError(f"its images differ by up to {off}/255 from the network's, and {tolerance}/255 are allowed")
 
 
-def _gankit(file: str, device: str, model: Model, threads: int, **settings: Any) -> Opened:
+def _gankit(file: str, device: Device, model: Model, threads: int, precision: Precision = "auto") -> Opened:
     import gankit
 
     try:
-        generator = gankit.load(model.file(file), device=device, threads=threads, **settings)  # type: ignore[arg-type]
-    except (TypeError, gankit.UsageError) as error:
+        generator = gankit.load(model.file(file), device, precision, threads=threads)
+    except gankit.UsageError as error:  # a precision that this processor does not have
         raise MissingError(str(error)) from None
     return Opened(
         lambda inputs: generator(inputs[0], inputs[1] if len(inputs) > 1 else None),
@@ -92,7 +93,7 @@ def _drawn(images: Callable[[Inputs], Images], model: Model) -> Opened:
     return Opened(images, sample)
 
 
-def session(file: Path, threads: int, provider: str = "CPUExecutionProvider", **settings: str) -> Any:
+def session(file: Path, threads: int, provider: str = CPU, **settings: str) -> Any:
     """A session of ONNX Runtime as its documentation makes one, but for the number of threads, which all share.
 
     Raises:
@@ -104,7 +105,7 @@ def session(file: Path, threads: int, provider: str = "CPUExecutionProvider", **
     options.intra_op_num_threads = threads
     if provider not in onnxruntime.get_available_providers():
         raise MissingError(f"this onnxruntime is built without {provider}")
-    if provider != "CPUExecutionProvider":
+    if provider != CPU:
         onnxruntime.preload_dlls()
     made = onnxruntime.InferenceSession(str(file), options, providers=[(provider, settings)])
     if made.get_providers()[0] != provider:  # it goes on without one that does not start, and says so on no account
@@ -131,13 +132,14 @@ def _tensorrt(precision: str, model: Model, threads: int) -> Opened:
 
 
 def _torch(kind: str, device: str, precision: str, model: Model, threads: int) -> Opened:
+    checkpoint = model.checkpoint()
     import torch
 
     from gankit_export.graph import ImageGraph
     from gankit_train import checkpoints
 
     torch.set_num_threads(threads)
-    header, document = checkpoints.read(model.checkpoint())
+    header, document = checkpoints.read(checkpoint)
     like: Any = {"device": device, "dtype": getattr(torch, precision)}
     graph: Any = ImageGraph(checkpoints.generator(header, document), header.config.value_range).to(**like)
     if kind == "eager":  # our own network is channels last from its first layer on
@@ -163,11 +165,13 @@ def _torch(kind: str, device: str, precision: str, model: Model, threads: int) -
     )
 
 
-def _openvino(file: str, precision: str, model: Model, threads: int) -> Opened:
+def _openvino(file: str, precision: Precision, model: Model, threads: int) -> Opened:
     """Large batches in pieces over as many streams as there are cores, small ones with all cores at once."""
     import openvino
 
     core = openvino.Core()
+    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise MissingError("this processor has no bfloat16")
     read = core.read_model(model.file(file))
     common = {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision], "INFERENCE_NUM_THREADS": str(threads)}
     streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(threads)}
@@ -195,7 +199,7 @@ def _openvino(file: str, precision: str, model: Model, threads: int) -> Opened:
 
 
 _PIECE = 16  # images; 16, 32 and 64 are about alike on two cores, and gankit's own workers take 16
-_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
 _TORCH = {
     "eager": "torch eager",
     "channels_last": "torch channels_last",
@@ -204,39 +208,45 @@ _TORCH = {
 }
 
 
-def _table() -> Iterator[Way]:
-    def way(name: str, precision: str, open_it: Opener, ours: bool = False, quick: bool = False) -> Way:
-        return Way(f"{name}, {precision}", device, precision, open_it, ours, quick)
+def _way(device: str, name: str, precision: str, make: Opener, *, ours: bool = False, quick: bool = False) -> Way:
+    return Way(f"{name}, {precision}", device, precision, make, ours, quick)
 
-    def torch_ways(half: str) -> Iterator[Way]:
-        for precision in ("float32", half):
-            for kind, name in _TORCH.items():
-                yield way(name, precision, partial(_torch, kind, device, precision), quick=kind == "channels_last")
 
-    device = "cpu"
+def _on_cpu() -> Iterator[Way]:
+    way = partial(_way, "cpu")
     yield way("gankit, --for cpu", "float32", partial(_gankit, "cpu.onnx", "cpu"), ours=True, quick=True)
     yield way("gankit, plain export", "float32", partial(_gankit, "plain.onnx", "cpu"), ours=True)
     for precision in PRECISION_HINTS:
-        ours = partial(_gankit, "openvino.onnx", "openvino", precision=precision)
-        yield way("gankit, openvino", precision, ours, ours=True, quick=precision == "bfloat16")
-    yield way("onnxruntime, --for cpu", "float32", partial(_onnxruntime, "cpu.onnx", _CPU), quick=True)
-    yield way("onnxruntime, plain export", "float32", partial(_onnxruntime, "plain.onnx", _CPU))
+        make = partial(_gankit, "openvino.onnx", "openvino", precision=precision)
+        yield way("gankit, openvino", precision, make, ours=True, quick=precision == "bfloat16")
+    yield way("onnxruntime, --for cpu", "float32", partial(_onnxruntime, "cpu.onnx", CPU), quick=True)
+    yield way("onnxruntime, plain export", "float32", partial(_onnxruntime, "plain.onnx", CPU))
     for precision in PRECISION_HINTS:
         yield way("OpenVINO, --for openvino", precision, partial(_openvino, "openvino.onnx", precision))
         yield way("OpenVINO, plain export", precision, partial(_openvino, "plain.onnx", precision), quick=True)
-    yield from torch_ways("bfloat16")
+    yield from _by_torch("cpu", "bfloat16")
 
-    device = "cuda"
-    yield way("gankit, plain export", "float32", partial(_gankit, "plain.onnx", "cuda"), ours=True)
+
+def _on_cuda() -> Iterator[Way]:
+    """In float32, everybody's convolutions are TF32 there, as they are by default."""
+    way = partial(_way, "cuda")
+    yield way("gankit, plain export", "float32", partial(_gankit, "plain.onnx", "cuda", precision="tf32"), ours=True)
     yield way("gankit, --for cuda", "float16", partial(_gankit, "cuda.onnx", "cuda"), ours=True, quick=True)
-    yield way("onnxruntime, plain export", "float32", partial(_onnxruntime, "plain.onnx", _CUDA))
-    yield way("onnxruntime, --for cuda", "float16", partial(_onnxruntime, "cuda.onnx", _CUDA), quick=True)
+    yield way("onnxruntime, plain export", "float32", partial(_onnxruntime, "plain.onnx", CUDA))
+    yield way("onnxruntime, --for cuda", "float16", partial(_onnxruntime, "cuda.onnx", CUDA), quick=True)
     for precision in ("float32", "float16"):
         yield way("TensorRT", precision, partial(_tensorrt, precision))
-    yield from torch_ways("float16")
+    yield from _by_torch("cuda", "float16")
 
 
-WAYS = list(_table())
+def _by_torch(device: str, half: str) -> Iterator[Way]:
+    for precision in ("float32", half):
+        for kind, name in _TORCH.items():
+            make = partial(_torch, kind, device, precision)
+            yield _way(device, name, precision, make, quick=kind == "channels_last")
+
+
+WAYS = [*_on_cpu(), *_on_cuda()]
 
 
 def ways_for(options: Options) -> dict[str, Way]:

@@ -34,5 +34,5 @@ def run(options: Options) -> Document:
 
         taken = interleave({line: partial(measure, line) for line in rows}, options.rounds_of(3))
     metrics = {SECONDS: Metric("s", False), PEAK: Metric("MB", False), SIZE: Metric("MB", False)}
-    about = f"{model.about}, from a checkpoint to files that are proved"
+    about = f"From a checkpoint to files that are proved, {model.about}"
     return document("export", about, options, taken, metrics, rows)

@@ -27,7 +27,7 @@ def run(options: Options) -> Document:
     take = partial(call, "benchmarks.suites.latents:measure", 1, options.device, seconds=options.pick(1.0, 0.1))
     taken = interleave({way: partial(take, way=way) for way in rows}, options.rounds_of(5))
     metrics = {_rate(n): Metric("million numbers/s") for n in BATCHES}
-    return document("latents", "normal numbers as float32, on one thread", options, taken, metrics, rows)
+    return document("latents", "Normal numbers as float32, on one thread", options, taken, metrics, rows)
 
 
 def measure(way: str, seconds: float) -> Values:

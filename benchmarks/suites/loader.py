@@ -28,7 +28,7 @@ def run(options: Options) -> Document:
     )
     taken = interleave({_WAY: one}, options.rounds_of(5))
     metrics = {FETCH: Metric("ms", False), STEP: Metric("ms", False), SHARE: Metric("%", False)}
-    about = f"64×64×3 DCGAN at batch 64 on {options.threads} threads, precision auto; medians of each process"
+    about = f"The 64×64×3 DCGAN at batch 64 on {options.threads} threads, precision auto; medians of each process"
     return document("loader", about, options, taken, metrics, {_WAY: Row()})
 
 

@@ -18,6 +18,7 @@ from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import Values, interleave
 from benchmarks.worker import call
+from gankit.session import CPU, CUDA, Device
 
 CALLERS = 64
 REQUESTS, P50, P99 = "requests/s", "median wait of a caller", "99 of 100 callers waited less than"
@@ -37,9 +38,11 @@ def run(options: Options) -> Document:
     rows = {way: Row(way in _OURS, precision) for way in (_OURS | _PEERS if options.peers else _OURS)}
     take = partial(call, "benchmarks.suites.serving:measure", options.threads, options.device, **arguments)
     measures = {way: partial(take, way=way) for way in rows}
-    taken = interleave(measures | limits.measures(options), options.rounds_of(5))
-    metrics = {REQUESTS: Metric("requests/s", work=model.work()), P50: Metric("ms", False), P99: Metric("ms", False)}
-    about = f"{model.about}, {file}, on {options.threads} threads; every request asks for one image of its own seed"
+    held = limits.measures(options) if model.work() else {}
+    taken = interleave(measures | held, options.rounds_of(5))
+    waits = Metric("ms", False, compared=False)
+    metrics = {REQUESTS: Metric("requests/s", work=model.work()), P50: waits, P99: waits}
+    about = f"Requests for one image each, of {model.about}, on {options.threads} threads"
     return document("serving", about, options, taken, metrics, rows)
 
 
@@ -79,10 +82,10 @@ def _callers(ask: Callable[[int], object], callers: int, seconds: float) -> Wait
     return [wait for mine in waits for wait in mine], seconds
 
 
-def _generator(kind: str, file: str, device: str, cores: int, seconds: float) -> Waits:
+def _generator(kind: str, file: str, device: Device, cores: int, seconds: float) -> Waits:
     import gankit
 
-    with gankit.load(file, device=device, threads=0) as generator:  # type: ignore[arg-type]
+    with gankit.load(file, device, threads=cores) as generator:
         if kind == "async":
             return asyncio.run(_clients(generator, seconds))
         if kind == "submit":
@@ -109,7 +112,7 @@ async def _clients(generator: object, seconds: float) -> Waits:
 
 
 def _session(callers: int, file: str, device: str, cores: int, seconds: float) -> Waits:
-    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
+    provider = CUDA if device == "cuda" else CPU
     images = ways.runs(ways.session(Path(file), cores, provider))
     z, *labels = Model(Path(file)).inputs(1)
     rng = np.random.default_rng(0)

@@ -27,5 +27,5 @@ def run(options: Options) -> Document:
         for line in rows:
             seconds(line)  # the files into the page cache
         taken = interleave({line: partial(seconds, line) for line in rows}, options.rounds_of(9))
-    about = "whole processes, their files in the page cache; the bundled 32×32 faces as PNGs and a sheet"
+    about = "Whole processes, their files in the page cache; the bundled 32×32 faces as PNGs and a sheet"
     return document("startup", about, options, taken, {SECONDS: Metric("s", False)}, rows)

@@ -146,7 +146,7 @@ def run(options: Options) -> Document:
     metrics = {each.metric: Metric("images/s", work=work) for each, work in _work(trained, options).items()}
     metrics[STEP] = Metric("images/s", work=metrics[DCGAN.metric].work)
     about = (
-        f"drawn bricks at batch {BATCH} from files to weights, on {options.threads} threads, {steps} steps after a "
+        f"Drawn bricks at batch {BATCH} from files to weights, on {options.threads} threads, {steps} steps after a "
         "warm-up of a quarter; auto is bfloat16 where the processor has it"
     )
     return document("training", about, options, taken, metrics, rows)
