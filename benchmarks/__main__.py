@@ -126,7 +126,7 @@ def _options(
     if model is not None and not (model.suffix == ".onnx" and model.is_file()):
         raise UsageError(f"--model must be an ONNX file, and {model} is none")
     results = results or (QUICK_RESULTS if quick else RESULTS)
-    return Options(device, quick, peers, peer_dirs, rounds, model, results)  # type: ignore[arg-type]
+    return Options(device, quick, peers, peer_dirs, rounds, model, results)
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {"table": table, "chart": chart, "profile": profile}

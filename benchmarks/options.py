@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from gankit.session import cores
 
@@ -17,7 +16,8 @@ QUICK_RESULTS = Path("build/benchmarks")
 class Options:
     """The same for all suites of a run."""
 
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: str = "cpu"
+    """`cpu` or `cuda`."""
     quick: bool = False
     peers: bool = True
     """Whether others are measured beside gankit."""

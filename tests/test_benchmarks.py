@@ -186,10 +186,10 @@ def test_every_way_is_there_once_and_quick_runs_have_ours_and_peers() -> None:
     for device in ("cpu", "cuda"):
         every = [way.name for way in WAYS if way.device == device]
         assert len(set(every)) == len(every)
-        quick = ways_for(Options(device, quick=True))  # type: ignore[arg-type]
+        quick = ways_for(Options(device, quick=True))
         assert 3 <= len(quick) < len(every)
         assert {way.ours for way in quick.values()} == {True, False}
-        assert all(way.ours for way in ways_for(Options(device, peers=False)).values())  # type: ignore[arg-type]
+        assert all(way.ours for way in ways_for(Options(device, peers=False)).values())
 
 
 def test_other_images_are_a_failure() -> None:
