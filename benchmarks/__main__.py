@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from time import perf_counter
 from typing import Annotated
 
 import typer
@@ -60,8 +61,9 @@ def suites(
     options = _options(device, quick, peers, tuple(peer_dir or ()), rounds, model, results)
     for name in SUITES if "all" in names else dict.fromkeys(names):
         print(f"{name}, {device}", flush=True)
+        begin = perf_counter()
         made = import_module(f"benchmarks.suites.{name}").run(options)
-        print(f"wrote {write(made, options.results)}", flush=True)
+        print(f"wrote {write(made, options.results)} after {perf_counter() - begin:.0f} s", flush=True)
 
 
 def table(

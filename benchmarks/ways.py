@@ -21,7 +21,8 @@ from benchmarks.rounds import FailedError, MissingError
 from gankit.session import CPU, CUDA, Device, Precision
 
 TOLERANCES = {"float32": 1, "float16": 4, "bfloat16": 8}
-"""How far the bytes of a way may lie from the network's: in half, 4 steps of 1/255; bfloat16 has three bits less."""
+"""How far any byte of a way may lie from the network's, in steps of 1/255; all of them in the mean a tenth of it.
+bfloat16 has three bits less than float16: up to 4 steps were seen, and 0.3 in the mean."""
 GPU_TOLERANCE = 2
 """The same in float32 on a GPU, whose tensor cores multiply it as TF32."""
 
@@ -66,8 +67,12 @@ def compare(way: Way, images: Callable[[Inputs], Images], model: Model) -> None:
     tolerance = TOLERANCES[way.precision]
     if way.device == "cuda":
         tolerance = max(tolerance, GPU_TOLERANCE)
-    if (off := int(np.abs(found.astype(int) - expected).max())) > tolerance:
-        raise FailedError(f"its images differ by up to {off}/255 from the network's, and {tolerance}/255 are allowed")
+    off = np.abs(found.astype(int) - expected)
+    if off.max() > tolerance or off.mean() > tolerance / 10:
+        measured = f"up to {off.max()}/255 and by {off.mean():.2g}/255 in the mean"
+        raise FailedError(
+            f"its images differ from the network's by {measured}; allowed is {tolerance}, and a tenth of it"
+        )
 
 
 def _gankit(file: str, device: Device, model: Model, threads: int, precision: Precision = "auto") -> Opened:

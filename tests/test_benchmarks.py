@@ -204,6 +204,10 @@ def test_other_images_are_a_failure() -> None:
         off[3, 2, 1, 0] += 1 if off[3, 2, 1, 0] < 128 + allowed else -1
         with pytest.raises(FailedError, match=f"up to {allowed + 1}/255"):
             compare(way, lambda _, off=off: off.astype(np.uint8), model)  # type: ignore[misc]
+    with pytest.raises(FailedError, match="up to 1/255 and by 1/255 in the mean"):
+        compare(
+            way_named(OURS, "cpu"), lambda _: np.where(images < 128, images + 1, images - 1).astype(np.uint8), model
+        )
     with pytest.raises(FailedError, match="float32"):
         compare(way_named(OURS, "cpu"), lambda _: images.astype(np.float32), model)  # type: ignore[arg-type, return-value]
 

@@ -121,7 +121,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def run(options: Options) -> Document:
     """Runs of gan-train and of the peers in turn, each from files to weights; and steps on a batch in memory."""
     scripts = find_peers(options.peer_dirs)
-    steps = int(options.pick(24, 6))
+    steps = int(options.pick(24, 4))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _draw(folder, steps)
