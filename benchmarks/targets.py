@@ -132,9 +132,9 @@ def _share(metric: str, *starts: str) -> Find:
     return find
 
 
-_AT_128, _ON_CPU = sampling.rate(128), ("gankit, --for cpu", "gankit, plain export")
+_AT_128, _ON_CPU = sampling.rate(128), ("gankit, --for cpu", "gankit, --rewrite plain")
 _TORCH = ("torch", "TorchScript")
-_DEFAULT = "onnxruntime, plain export"
+_DEFAULT = "onnxruntime, --rewrite plain"
 _LARGEST = sampling.rate(max(sampling.BATCHES))
 
 TARGETS = (

@@ -220,24 +220,24 @@ def _way(device: str, name: str, precision: str, make: Opener, *, ours: bool = F
 def _on_cpu() -> Iterator[Way]:
     way = partial(_way, "cpu")
     yield way("gankit, --for cpu", "float32", partial(_gankit, "cpu.onnx", "cpu"), ours=True, quick=True)
-    yield way("gankit, plain export", "float32", partial(_gankit, "plain.onnx", "cpu"), ours=True)
+    yield way("gankit, --rewrite plain", "float32", partial(_gankit, "plain.onnx", "cpu"), ours=True)
     for precision in PRECISION_HINTS:
         make = partial(_gankit, "openvino.onnx", "openvino", precision=precision)
         yield way("gankit, openvino", precision, make, ours=True, quick=precision == "bfloat16")
     yield way("onnxruntime, --for cpu", "float32", partial(_onnxruntime, "cpu.onnx", CPU), quick=True)
-    yield way("onnxruntime, plain export", "float32", partial(_onnxruntime, "plain.onnx", CPU))
+    yield way("onnxruntime, --rewrite plain", "float32", partial(_onnxruntime, "plain.onnx", CPU))
     for precision in PRECISION_HINTS:
         yield way("OpenVINO, --for openvino", precision, partial(_openvino, "openvino.onnx", precision))
-        yield way("OpenVINO, plain export", precision, partial(_openvino, "plain.onnx", precision), quick=True)
+        yield way("OpenVINO, --rewrite plain", precision, partial(_openvino, "plain.onnx", precision), quick=True)
     yield from _by_torch("cpu", "bfloat16")
 
 
 def _on_cuda() -> Iterator[Way]:
     """In float32, everybody's convolutions are TF32 there, as they are by default."""
     way = partial(_way, "cuda")
-    yield way("gankit, plain export", "float32", partial(_gankit, "plain.onnx", "cuda", precision="tf32"), ours=True)
+    yield way("gankit, --rewrite plain", "float32", partial(_gankit, "plain.onnx", "cuda", precision="tf32"), ours=True)
     yield way("gankit, --for cuda", "float16", partial(_gankit, "cuda.onnx", "cuda"), ours=True, quick=True)
-    yield way("onnxruntime, plain export", "float32", partial(_onnxruntime, "plain.onnx", CUDA))
+    yield way("onnxruntime, --rewrite plain", "float32", partial(_onnxruntime, "plain.onnx", CUDA))
     yield way("onnxruntime, --for cuda", "float16", partial(_onnxruntime, "cuda.onnx", CUDA), quick=True)
     for precision in ("float32", "float16"):
         yield way("TensorRT", precision, partial(_tensorrt, precision))

@@ -196,7 +196,7 @@ def test_other_images_are_a_failure() -> None:
     model = Model(TINY)
     _, images = model.reference()
     assert images.std() > 20
-    for name, allowed in ((OURS, 1), ("OpenVINO, plain export, bfloat16", 8)):
+    for name, allowed in ((OURS, 1), ("OpenVINO, --rewrite plain, bfloat16", 8)):
         way = way_named(name, "cpu")
         off = images.astype(int)
         off[3, 2, 1, 0] += allowed if off[3, 2, 1, 0] < 128 else -allowed
@@ -223,7 +223,7 @@ def test_the_model_has_one_set_of_weights_in_every_file(tmp_path: Path, monkeypa
     model = Model(tmp_path)
     _, images = model.reference()
     assert images.shape == (32, 64, 64, 3) and images.std() > 40
-    for name in (OURS, "gankit, plain export, float32", "onnxruntime, plain export, float32"):
+    for name in (OURS, "gankit, --rewrite plain, float32", "onnxruntime, --rewrite plain, float32"):
         way = way_named(name, "cpu")
         compare(way, way.open(model, 1).images, model)
     for kind in ("eager", "channels_last", "TorchScript"):
