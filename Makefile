@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 IMAGES ?= 200k
+PEERS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo model test lint types unit bench clean
@@ -44,8 +45,11 @@ types: env  ## Type checks
 unit: env  ## Tests
 	$(BIN)/pytest
 
-bench: env  ## Measure training, start-up and generation; writes benchmarks/results/
-	$(BIN)/python -m benchmarks
+bench: env  ## Measure everything beside its peers, about an hour; writes benchmarks/results/ and the README's figures
+	$(BIN)/python -m benchmarks all $(addprefix --peer-dir ,$(PEERS))
+	$(BIN)/python -m benchmarks profile
+	$(BIN)/python -m benchmarks chart
+	$(BIN)/python -m benchmarks table --write
 
 clean:  ## Remove the environment, caches and what the demo wrote
 	rm -rf $(VENV) $(DEMO) .cache .mypy_cache .ruff_cache .pytest_cache dist build

@@ -1,4 +1,4 @@
-"""Measurements of speed, each in processes of its own, interleaved with what it is compared to.
+"""Measurements of speed, each in processes of its own, in turn with what it is compared to.
 
-python -m benchmarks training --peer-dir CHECKOUT · python -m benchmarks startup
+`python -m benchmarks` lists the suites, `python -m benchmarks NAME…` runs them; NOTES.md says what came of it.
 """

@@ -27,7 +27,9 @@ import typer
 from numpy.typing import NDArray
 
 import gankit
-from benchmarks.measure import summary, write
+from benchmarks.options import RESULTS, Options
+from benchmarks.results import Metric, Row, document, write
+from benchmarks.rounds import Taken
 from gankit.console import run
 from gankit.errors import GankitError, UsageError
 from gankit.session import Device
@@ -40,6 +42,7 @@ Made = tuple[int, list[Images]]
 _LARGEST = 500  # images of a request
 _WARM = 0.25  # of the samples; only what grows after them counts
 _STREAM_WARM = 10_000  # images
+_MEMORY = "memory that is held"
 _MANY = 10  # wrong answers, after which it ends
 
 FORMS: dict[str, Callable[[Names, int, int], Any]] = {
@@ -391,9 +394,9 @@ def main(
     for gauge, values in figures.items():
         print(f"{gauge:10}" + "".join(f"{value:15.3f}" for value in values.values()))
     print(*soak.wrong, sep="\n")
-    document = {
-        "unit": "MB",
-        "results": {f"{gauge} memory over {what}": summary(soak.memory[gauge][warm:]) for gauge in figures},
+    taken, metrics = Taken({_MEMORY: {g: soak.memory[g][warm:] for g in figures}}), {_MEMORY: Metric("MB", False)}
+    made = document(name, f"Memory over {what}", Options(soak.device), taken, metrics, dict.fromkeys(figures, Row()))
+    made |= {
         "memory": figures,
         "bound": bound,
         "requests": dict(soak.counts),
@@ -401,7 +404,7 @@ def main(
         "seconds": soak.seconds,
         "wrong": soak.wrong,
     }
-    write(name if soak.device == "cpu" else f"{name}-{soak.device}", document)
+    print(f"wrote {write(made, RESULTS)}")
     if soak.wrong:
         raise GankitError(f"{len(soak.wrong)} answers were wrong; the first: {soak.wrong[0]}")
     for gauge, values in figures.items():

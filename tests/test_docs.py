@@ -3,16 +3,20 @@
 import re
 from pathlib import Path
 
-from benchmarks.measure import markdown
+from benchmarks.options import RESULTS
+from benchmarks.results import read_all
+from benchmarks.table import for_readme, page
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_readmes_figures_are_those_that_were_measured() -> None:
-    assert len(markdown()) > 5
-    for line in markdown():
-        assert line in README
+    documents = read_all(RESULTS)
+    assert not any(each["quick"] for each in documents)
+    assert for_readme(documents).count("|") > 50
+    assert for_readme(documents) in README
+    assert (RESULTS / "README.md").read_text() == page(documents)
 
 
 def test_every_picture_and_file_that_is_named_exists() -> None:

@@ -73,17 +73,17 @@ def test_the_command_writes_the_figures_and_fails_where_memory_grew(
     images: int, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written: dict[str, Any] = {}
-    monkeypatch.setattr(soak, "write", written.__setitem__)
+    monkeypatch.setattr(soak, "write", lambda made, _: written.update({made["suite"]: made}))
 
     def run(bound: float) -> None:
         soak.main(minutes=10, model=TINY, device="cpu", threads=2, requests=30, images=images, bound=bound)
 
     run(1e6)
     document = written[name]
-    assert document["unit"] == "MB" and document["wrong"] == [] and document["bound"] == 1e6
+    assert document["metrics"][soak._MEMORY]["unit"] == "MB" and document["wrong"] == [] and document["bound"] == 1e6
     for gauge, values in document["memory"].items():
         assert {"after warm-up", "end", "peak", "growth", "a thousand"} == set(values)
-        (row,) = (row for title, row in document["results"].items() if title.startswith(gauge))
+        row = document["metrics"][soak._MEMORY]["ways"][gauge]
         assert 0 < row["min"] <= row["median"] <= row["max"]
     said = capsys.readouterr().out
     assert "resident" in said and f"{document['images']:,}" in said

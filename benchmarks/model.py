@@ -1,0 +1,145 @@
+"""The generator that every way is measured with: one set of weights, as a checkpoint and as every file that is needed.
+
+It is the 64×64×3 DCGAN with 512-256-128-64 channels. Speed does not depend on what it has learnt, so it has learnt
+nothing; but its statistics have settled and its last layer is scaled until the images use the whole range of bytes, or
+a way that computes something else could hide in grey.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.limits import MOVED, OPERATIONS, OUT
+from benchmarks.options import Options
+from benchmarks.rounds import MissingError, Values
+from benchmarks.worker import call
+from gankit.latents import latents
+
+Inputs = list[NDArray[np.float32]]
+Images = NDArray[np.uint8]
+
+_NAME = "64×64×3 DCGAN (512-256-128-64)"
+_SEED, _COMPARED = 7, 32
+
+
+@dataclass(frozen=True)
+class Model:
+    """A folder with the files of one generator, or one ONNX file of somebody's."""
+
+    path: Path
+
+    @property
+    def about(self) -> str:
+        """What it is, for the head of a table."""
+        return _NAME if self.path.is_dir() else self.path.name
+
+    def file(self, name: str) -> Path:
+        """`plain.onnx`, `plain.ts`, `cpu.onnx` …: what gan-export wrote, the latter for that device.
+
+        Raises:
+            MissingError: an ONNX file was given, and another format is asked for.
+        """
+        if not self.path.is_dir():
+            if not name.endswith(self.path.suffix):
+                raise MissingError(f"--model {self.path.name} has no weights for it")
+            return self.path
+        if not (self.path / name).exists():
+            raise MissingError(f"{name} is not made for this device")
+        return self.path / name
+
+    def checkpoint(self) -> Path:
+        """Of gan-train."""
+        return self.file("run.pt") if not self.path.is_dir() else self.path / "run" / "checkpoints" / "000000000.pt"
+
+    def work(self) -> Values:
+        """What one image takes: operations of the layers and bytes that have to be moved; empty for somebody's file."""
+        found: Values = json.loads((self.path / "work.json").read_text()) if self.path.is_dir() else {}
+        return found
+
+    def inputs(self, n: int) -> Inputs:
+        """What the generator takes for n images: z [n, z_dim] and, for a conditional one, label [n, k]."""
+        import gankit
+
+        with gankit.load(self.file("plain.onnx"), "cpu") as generator:
+            return [values for values in generator.inputs(n, _SEED) if values is not None]
+
+    def reference(self) -> tuple[Inputs, Images]:
+        """Inputs, and the images that every way must make of them."""
+        if self.path.is_dir():
+            with np.load(self.path / "reference.npz") as arrays:
+                return [arrays["z"]], arrays["images"]
+        import onnxruntime
+
+        inputs = self.inputs(_COMPARED)
+        session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_inputs()]
+        return inputs, session.run(None, dict(zip(names, inputs, strict=True)))[0]
+
+
+def model_for(options: Options) -> Model:
+    """The file that the command line names, or a folder that is made once for all suites of a run."""
+    return Model(options.model.resolve()) if options.model else Model(_made(options.threads, options.device))
+
+
+@cache
+def _made(threads: int, device: str) -> Path:
+    print("making the model: a checkpoint, and what gan-export writes of it", flush=True)
+    folder = Path(_temporary().name) / device
+    call("benchmarks.model:make", threads, "cpu", folder=str(folder), device=device)
+    return folder
+
+
+@cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="gankit-benchmarks-")  # removed when the command ends
+
+
+def make(folder: str, device: str) -> None:
+    """Fills the folder: the checkpoint, the exports that this device is measured with, and what they should compute."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from gankit_export.exporter import export_run
+    from gankit_export.graph import PLAIN, TARGETS, ImageGraph, folded
+    from gankit_train import checkpoints
+    from gankit_train.config import configure
+    from gankit_train.step import build
+
+    config, shape = configure("dcgan", size=(64, 64), channels=3), (64, 64, 3)
+    gan = build(config, shape, 0, torch.device("cpu"))
+    noise = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
+        for _ in range(50):  # the running statistics forget nine tenths of what they began with in 22
+            images = gan.G(torch.randn(64, config.z_dim, generator=noise))
+        *_, last = (layer for layer in gan.G.modules() if isinstance(layer, torch.nn.ConvTranspose2d))
+        last.weight.mul_(0.8 / torch.atanh(images).std())
+    gan.G_ema.load_state_dict(gan.G.state_dict())
+    header = checkpoints.Header(config, shape, None, "nothing", "", 0)
+    checkpoints.save(Path(folder) / "run", header, gan)
+
+    run, target = Path(folder) / "run", Path(folder)
+    list(export_run(run, ["onnx", "torchscript"], target, "plain"))
+    for name in ("cpu", "openvino") if device == "cpu" else ("cuda",):
+        if TARGETS[name] == PLAIN:
+            copyfile(target / "plain.onnx", target / f"{name}.onnx")
+        else:
+            list(export_run(run, ["onnx"], target, name, recipe=TARGETS[name]))
+    z = latents(_SEED, 0, _COMPARED, config.z_dim)
+    with torch.no_grad():
+        made = ImageGraph(gan.G_ema, config.value_range)(torch.from_numpy(z)).numpy()
+    assert made.std() > 40, "images without contrast prove nothing"
+    np.savez(target / "reference.npz", z=z, images=made)
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        folded(gan.G_ema)(torch.zeros(1, config.z_dim))
+    pixels = float(np.prod(shape))
+    work = {OPERATIONS: float(counter.get_total_flops()), MOVED: 4.0 * config.z_dim + pixels, OUT: pixels}
+    (target / "work.json").write_text(json.dumps(work))
