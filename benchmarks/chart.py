@@ -64,7 +64,7 @@ def _panels(documents: Sequence[Document]) -> Iterator[Panel]:
     """Sampling in each precision, then training."""
     for document in documents:
         ours = {name for name, row in document["ways"].items() if row["ours"]}
-        for metric in (sampling.rate(128), training.DCGAN.metric):
+        for metric in (sampling.SHOWN[document["device"]], training.DCGAN.metric):
             ways = document["metrics"].get(metric, {"ways": {}})["ways"]
             if document["suite"] == "training" and ways:
                 yield Panel(f"training, {metric}", ways, ours)

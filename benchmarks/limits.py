@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.options import Options
-from benchmarks.rounds import Measure, MissingError, Values, timed
+from benchmarks.rounds import Measure, Values, timed
 from benchmarks.worker import call
 from gankit.session import Precision
 
@@ -61,7 +61,8 @@ def measures(options: Options) -> dict[str, Measure]:
     A quick run measures them once for all its suites.
     """
     take = _take_once if options.quick else _take
-    return {f"limits by {engine}": partial(take, engine, options) for engine in ENGINES}
+    engines = ENGINES if options.device == "cpu" else ("torch",)
+    return {f"limits by {engine}": partial(take, engine, options) for engine in engines}
 
 
 def _take(engine: str, options: Options) -> Values:
@@ -91,6 +92,7 @@ def _torch(on: str, cores: int, sizes: Sizes) -> Works:
 
     torch.set_num_threads(cores)
     torch.backends.cuda.matmul.allow_tf32 = True  # as it is for convolutions anyway
+    torch.backends.cudnn.benchmark = True
 
     def finish(work: Callable[[], object]) -> None:
         work()
@@ -119,8 +121,6 @@ def _torch(on: str, cores: int, sizes: Sizes) -> Works:
 def _onnxruntime(on: str, cores: int, sizes: Sizes) -> Works:
     import onnxruntime
 
-    if on == "cuda":
-        raise MissingError("torch measures the GPU")
     for amount, model, x in _models(sizes):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores
@@ -131,8 +131,6 @@ def _onnxruntime(on: str, cores: int, sizes: Sizes) -> Works:
 def _openvino(on: str, cores: int, sizes: Sizes) -> Works:
     import openvino
 
-    if on == "cuda":
-        raise MissingError("torch measures the GPU")
     core = openvino.Core()
     for name, hint in PRECISION_HINTS.items():
         if hint.upper() not in [*core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), "F32"]:

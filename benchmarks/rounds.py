@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter
@@ -46,28 +45,24 @@ def interleave(measures: Mapping[str, Measure], rounds: int, say: Callable[[str]
         for way, measure in measures.items():
             if way in taken.missing or way in taken.failed:
                 continue
-            with _noted(way, taken, say):
+            try:
                 values = measure()
-                for metric, value in values.items():
-                    taken.values.setdefault(metric, {}).setdefault(way, []).append(value)
-                shown = "  ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
-                say(f"round {number + 1} of {rounds}  {way}: {shown}")
+            except MissingError as reason:
+                taken.missing[way] = str(reason)
+                say(f"left out: {way}: {reason}")
+                continue
+            except FailedError as reason:
+                taken.failed[way] = str(reason)
+                say(f"failed: {way}: {reason}")
+                continue
+            for metric, value in values.items():
+                taken.values.setdefault(metric, {}).setdefault(way, []).append(value)
+            shown = "  ".join(f"{metric} {number_text(value)}" for metric, value in values.items())
+            say(f"round {number + 1} of {rounds}  {way}: {shown}")
     for ways in taken.values.values():
         for way in (*taken.missing, *taken.failed):
             ways.pop(way, None)
     return taken
-
-
-@contextmanager
-def _noted(way: str, taken: Taken, say: Callable[[str], None]) -> Iterator[None]:
-    try:
-        yield
-    except MissingError as reason:
-        taken.missing[way] = str(reason)
-        say(f"left out: {way}: {reason}")
-    except FailedError as reason:
-        taken.failed[way] = str(reason)
-        say(f"failed: {way}: {reason}")
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -132,10 +132,9 @@ def _share(metric: str, *starts: str) -> Find:
     return find
 
 
-_AT_128, _ON_CPU = sampling.rate(128), ("gankit, --for cpu", "gankit, --rewrite plain")
+_RATE, _ON_CPU = sampling.SHOWN, ("gankit, --for cpu", "gankit, --rewrite plain")
 _TORCH = ("torch", "TorchScript")
 _DEFAULT = "onnxruntime, --rewrite plain"
-_LARGEST = sampling.rate(max(sampling.BATCHES))
 
 TARGETS = (
     Target(
@@ -143,21 +142,21 @@ TARGETS = (
         "sampling",
         "cpu",
         1.3,
-        _beside(_AT_128, _ON_CPU, [*_TORCH, _DEFAULT], "float32"),
+        _beside(_RATE["cpu"], _ON_CPU, [*_TORCH, _DEFAULT], "float32"),
     ),
     Target(
         "float32 on the CPU, beside OpenVINO",
         "sampling",
         "cpu",
         1,
-        _beside(_AT_128, _ON_CPU, ["OpenVINO"], "float32"),
+        _beside(_RATE["cpu"], _ON_CPU, ["OpenVINO"], "float32"),
     ),
     Target(
         "bfloat16 on the CPU through OpenVINO, beside torch channels_last in bfloat16",
         "sampling",
         "cpu",
         1.3,
-        _beside(_AT_128, ["gankit, openvino"], ["torch channels_last"], "bfloat16"),
+        _beside(_RATE["cpu"], ["gankit, openvino"], ["torch channels_last"], "bfloat16"),
     ),
     Target(
         "time of one image on the CPU, beside a bare session.run of the same file",
@@ -207,16 +206,16 @@ TARGETS = (
         "sampling",
         "cuda",
         3,
-        _beside(_LARGEST, ["gankit"], ["torch eager, float32"], ours_end="float16"),
+        _beside(_RATE["cuda"], ["gankit"], ["torch eager, float32"], ours_end="float16"),
     ),
     Target(
         "CUDA, beside torch.compile in half, channels_last",
         "sampling",
         "cuda",
         1.3,
-        _beside(_LARGEST, ["gankit"], ["torch.compile"], "float16"),
+        _beside(_RATE["cuda"], ["gankit"], ["torch.compile"], "float16"),
     ),
-    Target("CUDA, as a share of the nearer limit", "sampling", "cuda", 0.5, _share(_LARGEST, "gankit")),
+    Target("CUDA, as a share of the nearer limit", "sampling", "cuda", 0.5, _share(_RATE["cuda"], "gankit")),
     Target(
         "time of one image on CUDA, beside a bare session.run of the same file",
         "sampling",

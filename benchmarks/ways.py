@@ -27,6 +27,9 @@ GPU_TOLERANCE = 2
 """The same in float32 on a GPU, whose tensor cores multiply it as TF32."""
 
 
+TENSORRT = "TensorrtExecutionProvider"
+
+
 class Opened(NamedTuple):
     """A way that is ready."""
 
@@ -112,7 +115,8 @@ def session(file: Path, threads: int, provider: str = CPU, **settings: str) -> A
         raise MissingError(f"this onnxruntime is built without {provider}")
     if provider != CPU:
         onnxruntime.preload_dlls()
-    made = onnxruntime.InferenceSession(str(file), options, providers=[(provider, settings)])
+    others = [CUDA] if provider == TENSORRT else []  # for what TensorRT leaves out
+    made = onnxruntime.InferenceSession(str(file), options, providers=[(provider, settings), *others])
     if made.get_providers()[0] != provider:  # it goes on without one that does not start, and says so on no account
         raise MissingError(f"onnxruntime could not start {provider}")
     return made
@@ -133,7 +137,7 @@ def _tensorrt(precision: str, model: Model, threads: int) -> Opened:
     sizes = {f"trt_profile_{name}_shapes": f"z:{n}x{z}" for name, n in (("min", 1), ("opt", 128), ("max", 1024))}
     cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(model.path / f"tensorrt-{precision}")}
     half = {"trt_fp16_enable": str(int(precision == "float16"))}
-    return _onnxruntime("plain.onnx", "TensorrtExecutionProvider", model, threads, **sizes, **cache, **half)
+    return _onnxruntime("plain.onnx", TENSORRT, model, threads, **sizes, **cache, **half)
 
 
 def _torch(kind: str, device: str, precision: str, model: Model, threads: int) -> Opened:

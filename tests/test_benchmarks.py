@@ -14,6 +14,7 @@ from benchmarks import __main__ as commands
 from benchmarks import chart, limits, table, targets, worker
 from benchmarks.model import Model
 from benchmarks.options import Options
+from benchmarks.processes import seconds_of
 from benchmarks.profile import by_node
 from benchmarks.results import Document, Metric, Row, document, read_all, write
 from benchmarks.rounds import FailedError, MissingError, Taken, interleave, number_text, ratio, spread, summary
@@ -144,6 +145,13 @@ def test_a_process_that_goes_wrong_is_one_line(how: str, kind: type[Exception], 
     with pytest.raises(kind, match=words) as error:
         worker.call("tests.test_benchmarks:misbehave", 1, "cpu", how=how)
     assert "\n" not in str(error.value)
+
+
+def test_a_command_is_timed_as_a_whole_and_one_that_ends_badly_has_failed(tmp_path: Path) -> None:
+    seconds, peak = seconds_of(("gan-gen", "--help"), Options(), tmp_path)
+    assert seconds > 0.01 and 1e6 < peak < 1e10
+    with pytest.raises(FailedError, match=r"gan-gen ended with code 2: gan-gen: .*'tpu'"):
+        seconds_of(("gan-gen", "--device", "tpu"), Options(), tmp_path)
 
 
 # Limits

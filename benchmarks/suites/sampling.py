@@ -24,6 +24,10 @@ def rate(n: int) -> str:
     return f"images/s in batches of {n}"
 
 
+SHOWN = {"cpu": rate(128), "cuda": rate(1024)}
+"""What documents quote of a device."""
+
+
 def run(options: Options) -> Document:
     """Every way in every round, each a process of its own; the machine's limits in the same rounds."""
     model, ways = model_for(options), ways_for(options)
