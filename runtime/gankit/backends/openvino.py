@@ -49,6 +49,7 @@ class OpenVINO(Backend):
             with _FIRST, self._requests.one() as request:
                 widths = [self.card.z_dim, *([len(self.card.labels.names)] if self.card.labels else [])]
                 request.infer({i: np.zeros((1, width), np.float32) for i, width in enumerate(widths)})
+                request.get_output_tensor(0).data  # noqa: B018  # also a first time
         except Exception as error:
             raise ModelError(f"{name} cannot be opened by OpenVINO: {one_line(error)}") from error
 
