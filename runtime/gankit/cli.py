@@ -51,8 +51,8 @@ def generate(
         str | None,
         typer.Option(
             metavar="all|LABELS",
-            help="Each image shows the next of these, in turn: all labels of the model, or those that parts of names "
-            "joined by commas fit. A sheet has a column for each; seeds of a walk show them in turn too.",
+            help="Labels in turn, image by image: all, or those that parts of names joined by commas fit. A sheet has a "
+            "column for each, and the seeds of a walk show them in turn.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Image i of a seed is always the same image. [default: 0]")] = None,
@@ -94,7 +94,10 @@ def generate(
     doctor: Annotated[
         bool, typer.Option("--doctor", help="Only print what is installed, what clashes and what each device can do.")
     ] = False,
-    columns: Annotated[int | None, typer.Option(min=1, help="Columns of the sheet. [default: about square]")] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option(min=1, help="Columns of the sheet. [default: about square, or one for each of --labels]"),
+    ] = None,
     scale: Annotated[int, typer.Option(min=1, help="Draw each pixel this many times as large.")] = 1,
     debug: Debug = False,
 ) -> None:
@@ -260,7 +263,7 @@ def _suffix(output: Path | None, form: str | None, default: str) -> str:
             raise UsageError("--format can do nothing without -o -, as the name of a file says what it is")
         return default if output is None else suffix_of(output)
     if sys.stdout is None or sys.stdout.isatty():
-        raise UsageError("-o - would write bytes to the terminal; send them on, such as gan-gen -o - > faces.png")
+        raise UsageError("-o - needs a file or a program to write to, no terminal, such as gan-gen -o - > faces.png")
     return suffix_of(Path(f"-.{form or 'png'}"))
 
 
