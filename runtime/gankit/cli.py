@@ -51,8 +51,8 @@ def generate(
         str | None,
         typer.Option(
             metavar="all|LABELS",
-            help="Labels in turn, image by image: all, or those that parts of names joined by commas fit. A sheet has a "
-            "column for each, and the seeds of a walk show them in turn.",
+            help="Labels in turn, image by image: all, or those that parts of names joined by commas fit. A sheet has "
+            "a column for each, and the seeds of a walk show them in turn.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Image i of a seed is always the same image. [default: 0]")] = None,

@@ -80,7 +80,7 @@ def gather(batches: Iterable[Images], n: int) -> Images:
 def save_png(path: str | Path, image: Images, scale: int = 1, about: str = "") -> None:
     """Writes one image, with a text `about` it inside, which is ASCII.
 
-    Not by Pillow, which chooses a filter for each row and takes 0.5 ms for a 64×64 face, more than many a generator.
+    Not by Pillow, which chooses a filter for each row and takes 0.5 ms for a 64×64 face, nearly what making it does.
     With the filter Up for all of them, the lowest level, and matches looked for in runs only it is 0.12 ms, and 9,222
     bytes instead of 8,896. Enlarged images repeat whole rows, which are found by matches of any kind.
     """
@@ -120,7 +120,8 @@ def read_png(path: str | Path) -> Images:
 def save_gif(path: str | Path, frames: Images, scale: int = 1) -> None:
     """Writes an animation that loops for ever. All frames share the palette of 256 colours of the whole film.
 
-    Without dithering, which would boil from frame to frame and makes a file five times as large.
+    Not dithered, as that boils from frame to frame: a walk between faces is nearer to its colours without, 4.2 steps of
+    255 off on the mean instead of 5.3, in a half to a fifth of the bytes.
     """
     _check_film(frames[0], scale)
     pages = [to_pil(frame) for frame in frames]
