@@ -22,9 +22,9 @@ FOLDER = Path("generated/notebook" if NOTEBOOK or len(sys.argv) < 2 else sys.arg
 
 def keep(name: str, images: Images, columns: int) -> Image:
     """Saves images [n, h, w, c] as a sheet, and returns it, so that a notebook shows it under the cell."""
-    sheet = enlarge(gankit.grid(images, columns), 3)
-    save_png(FOLDER / name, sheet)
-    return to_pil(sheet)
+    sheet = gankit.grid(images, columns)
+    save_png(FOLDER / name, sheet, scale=3)
+    return to_pil(enlarge(sheet, 3))
 
 
 # %% [markdown]
@@ -105,7 +105,7 @@ keep("4-psi.png", np.concatenate(rows), columns=10)
 # %%
 PLAIN = "auburn,not-eyeglasses,not-smiling"
 walks = [faces.interpolate([10, 25], frames=10, label=PLAIN, mode=mode) for mode in ("slerp", "lerp")]
-save_gif(FOLDER / "5-walk.gif", enlarge(faces.interpolate([0, 7, 42], frames=90, loop=True), 4))
+save_gif(FOLDER / "5-walk.gif", faces.interpolate([0, 7, 42], frames=90, loop=True), scale=4)
 keep("5-walk.png", np.concatenate(walks), columns=10)
 
 # %% [markdown]

@@ -51,8 +51,8 @@ def generate(
         str | None,
         typer.Option(
             metavar="all|LABELS",
-            help="Each image shows the next of these, in turn: all labels of the model, or those that parts of names "
-            "joined by commas fit. A sheet has a column for each; seeds of a walk show them in turn too.",
+            help="Labels in turn, image by image: all, or those that parts of names joined by commas fit. A sheet has "
+            "a column for each, and the seeds of a walk show them in turn.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Image i of a seed is always the same image. [default: 0]")] = None,
@@ -94,7 +94,10 @@ def generate(
     doctor: Annotated[
         bool, typer.Option("--doctor", help="Only print what is installed, what clashes and what each device can do.")
     ] = False,
-    columns: Annotated[int | None, typer.Option(min=1, help="Columns of the sheet. [default: about square]")] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option(min=1, help="Columns of the sheet. [default: about square, or one for each of --labels]"),
+    ] = None,
     scale: Annotated[int, typer.Option(min=1, help="Draw each pixel this many times as large.")] = 1,
     debug: Debug = False,
 ) -> None:
@@ -260,13 +263,13 @@ def _suffix(output: Path | None, form: str | None, default: str) -> str:
             raise UsageError("--format can do nothing without -o -, as the name of a file says what it is")
         return default if output is None else suffix_of(output)
     if sys.stdout is None or sys.stdout.isatty():
-        raise UsageError("-o - would write bytes to the terminal; send them on, such as gan-gen -o - > faces.png")
+        raise UsageError("-o - needs a file or a program to write to, no terminal, such as gan-gen -o - > faces.png")
     return suffix_of(Path(f"-.{form or 'png'}"))
 
 
 def _write_file(request: _Request, path: Path, suffix: str, columns: int | None, scale: int) -> None:
     """A sheet, a film or an array; those that can be are written as the images come."""
-    from gankit.images import enlarge, gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
+    from gankit.images import gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
 
     n, card = request.n, request.generator.card
     if suffix in (".npy", ".npz") and str(path) != "-":
@@ -283,7 +286,7 @@ def _write_file(request: _Request, path: Path, suffix: str, columns: int | None,
     else:
         images = gather(request.batches(), n)
         if suffix == ".png":
-            save_png(path, enlarge(images[0] if n == 1 else grid(images, columns), scale))
+            save_png(path, images[0] if n == 1 else grid(images, columns), scale)
         else:
             (save_gif if suffix == ".gif" else save_webp)(path, images, scale)
     _say(f"{'wrote':8}{path}")
@@ -299,24 +302,25 @@ def _write_folder(request: _Request, folder: Path, columns: int | None, scale: i
 
     import numpy as np
 
-    from gankit.images import about_png, enlarge, grid, read_png, save_png
+    from gankit.images import about_png, grid, read_png, save_png
 
     def path(i: int) -> Path:
         return folder / f"{request.number(i):06d}.png"
 
-    def save(i: int, image: Images) -> None:
-        save_png(path(i), enlarge(image, scale), request.text(i))
+    def save(first: int, images: Images) -> None:
+        for i, image in enumerate(images):
+            save_png(path(first + _WRITERS * i), image, scale, request.text(first + _WRITERS * i))
 
     n = request.n
     done = next((i for i in range(n) if about_png(path(i)) != request.text(i)), n)
     if done:
         _say(f"{'kept':8}{done} that were there already")
-    with ThreadPoolExecutor(_WRITERS) as threads:  # Pillow and the system work without holding Python's lock
+    with ThreadPoolExecutor(_WRITERS) as threads:  # zlib and the system work without holding Python's lock
         for batch in request.batches(done) if done < n else ():
-            list(threads.map(save, range(done, done + len(batch)), batch))
+            list(threads.map(save, range(done, done + _WRITERS), (batch[k::_WRITERS] for k in range(_WRITERS))))
             done += len(batch)
-    sheet = np.stack([read_png(path(i)) for i in range(min(n, _SHEET))])
-    save_png(folder / "sheet.png", grid(sheet, columns, gap=2 * scale))
+    sheet = np.stack([read_png(path(i))[::scale, ::scale] for i in range(min(n, _SHEET))])
+    save_png(folder / "sheet.png", grid(sheet, columns), scale)
     _say(f"{'wrote':8}{path(0)} … {path(n - 1).name}")
     _say(f"{'':8}{folder}/sheet.png")
 

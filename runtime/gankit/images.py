@@ -5,6 +5,7 @@ A path `-` is standard output; files appear only whole.
 
 import io
 import math
+import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -76,16 +77,28 @@ def gather(batches: Iterable[Images], n: int) -> Images:
     return images
 
 
-def save_png(path: str | Path, image: Images, about: str = "") -> None:
-    """Writes one image, with a text `about` it inside."""
-    from PIL.PngImagePlugin import PngInfo  # here, as it takes a while
+def save_png(path: str | Path, image: Images, scale: int = 1, about: str = "") -> None:
+    """Writes one image, with a text `about` it inside, which is ASCII.
 
-    info = PngInfo()
-    if about:
-        info.add_text(_ABOUT, about)
-    # Matches are looked for in runs only, which is what a filtered image has: on 64×64 faces 0.36 ms and 8,895 bytes
-    # beside zlib's default 0.47 ms and 8,896, on sheets, digits and enlarged images half the time and fewer bytes.
-    _save_pillow(path, to_pil(image), "PNG", pnginfo=info, compress_type=zlib.Z_RLE)
+    Not by Pillow, which chooses a filter for each row and takes 0.5 ms for a 64×64 face, nearly what making it does.
+    With the filter Up for all of them, the lowest level, and matches looked for in runs only it is 0.12 ms, and 9,222
+    bytes instead of 8,896. Enlarged images repeat whole rows, which are found by matches of any kind.
+    """
+    lines = enlarge(image, scale)
+    height, width, channels = lines.shape
+    lines = lines.reshape(height, -1)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = 2  # the filter Up: each row is what it adds to the one above
+    rows[0, 1:] = lines[0]
+    np.subtract(lines[1:], lines[:-1], out=rows[1:, 1:])
+    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE if scale == 1 else zlib.Z_DEFAULT_STRATEGY)
+    header = struct.pack(">2I5B", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
+    text = [(b"tEXt", f"{_ABOUT}\0{about}".encode("ascii"))] if about else []
+    chunks = [(b"IHDR", header), *text, (b"IDAT", deflate.compress(rows.data) + deflate.flush()), (b"IEND", b"")]
+    with opened(path) as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in chunks:
+            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
 
 
 def about_png(path: str | Path) -> str | None:
@@ -107,7 +120,8 @@ def read_png(path: str | Path) -> Images:
 def save_gif(path: str | Path, frames: Images, scale: int = 1) -> None:
     """Writes an animation that loops for ever. All frames share the palette of 256 colours of the whole film.
 
-    Without dithering, which would boil from frame to frame and makes a file five times as large.
+    Not dithered, as that boils from frame to frame: a walk between faces is nearer to its colours without, 4.2 steps of
+    255 off on the mean instead of 5.3, in a half to a fifth of the bytes.
     """
     _check_film(frames[0], scale)
     pages = [to_pil(frame) for frame in frames]
@@ -208,17 +222,12 @@ def suffix_of(path: Path) -> str:
     return suffix
 
 
-def _save_pillow(path: str | Path, image: Image.Image, kind: str, **settings: Any) -> None:
-    """Encoded in memory first, since Pillow seeks in what it writes, or goes past Python's buffer."""
-    encoded = io.BytesIO()
-    image.save(encoded, kind, **settings)
+def _save_film(path: str | Path, pages: list[Image.Image], kind: str, **settings: Any) -> None:
+    encoded = io.BytesIO()  # as Pillow seeks in what it writes, or goes past Python's buffer
+    settings |= {"save_all": True, "append_images": pages[1:], "duration": 1000 // _RATE, "loop": 0}
+    pages[0].save(encoded, kind, **settings)
     with opened(path) as file:
         file.write(encoded.getbuffer())
-
-
-def _save_film(path: str | Path, pages: list[Image.Image], kind: str, **settings: Any) -> None:
-    settings |= {"save_all": True, "append_images": pages[1:], "duration": 1000 // _RATE, "loop": 0}
-    _save_pillow(path, pages[0], kind, **settings)
 
 
 def _check_film(frame: Images, scale: int) -> None:
