@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 
 import gankit
-from gankit.images import Images, enlarge, save_gif, save_png, to_pil
+from gankit.images import Images, enlarge, save_gif, save_png
 
 NOTEBOOK = "ipykernel" in sys.modules  # whose arguments are not ours
 FOLDER = Path("generated/notebook" if NOTEBOOK or len(sys.argv) < 2 else sys.argv[1])
@@ -24,7 +24,7 @@ def keep(name: str, images: Images, columns: int) -> Image:
     """Saves images [n, h, w, c] as a sheet, and returns it, so that a notebook shows it under the cell."""
     sheet = gankit.grid(images, columns)
     save_png(FOLDER / name, sheet, scale=3)
-    return to_pil(enlarge(sheet, 3))
+    return gankit.as_pil(enlarge(sheet, 3))[0]
 
 
 # %% [markdown]

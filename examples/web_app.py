@@ -25,7 +25,7 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 import gankit
-from gankit.images import Images, enlarge, to_pil
+from gankit.images import Images, enlarge
 
 PIXELS = 1 << 22  # of an answer, so that nobody's wish fills the memory
 TEMPLATES = Jinja2Templates(Path(__file__).parent)
@@ -132,7 +132,7 @@ def whole(name: str, text: str | None, default: int, least: int = 0, most: int =
 
 def encode(images: Images, kind: str, scale: int) -> bytes:
     """A picture, or a film of several images [n, h, w, c]."""
-    first, *others = map(to_pil, enlarge(images, scale))
+    first, *others = gankit.as_pil(enlarge(images, scale))
     film = {"save_all": True, "append_images": others, "duration": 50, "loop": 0} if others else {}
     first.save(buffer := io.BytesIO(), kind, **film)
     return buffer.getvalue()

@@ -19,7 +19,7 @@ from gankit.errors import (
     UsageError,
 )
 from gankit.generator import Generator, load
-from gankit.images import grid
+from gankit.images import as_pil, grid
 from gankit.labels import Labels
 from gankit.latents import latents, slerp
 
@@ -37,6 +37,7 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "UsageError",
+    "as_pil",
     "grid",
     "latents",
     "load",

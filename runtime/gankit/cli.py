@@ -307,17 +307,16 @@ def _write_folder(request: _Request, folder: Path, columns: int | None, scale: i
     def path(i: int) -> Path:
         return folder / f"{request.number(i):06d}.png"
 
-    def save(first: int, images: Images) -> None:
-        for i, image in enumerate(images):
-            save_png(path(first + _WRITERS * i), image, scale, request.text(first + _WRITERS * i))
+    def save(i: int, image: Images) -> None:
+        save_png(path(i), image, scale, request.text(i))
 
     n = request.n
     done = next((i for i in range(n) if about_png(path(i)) != request.text(i)), n)
     if done:
         _say(f"{'kept':8}{done} that were there already")
-    with ThreadPoolExecutor(_WRITERS) as threads:  # zlib and the system work without holding Python's lock
+    with ThreadPoolExecutor(_WRITERS) as threads:  # Pillow and the system work without holding Python's lock
         for batch in request.batches(done) if done < n else ():
-            list(threads.map(save, range(done, done + _WRITERS), (batch[k::_WRITERS] for k in range(_WRITERS))))
+            list(threads.map(save, range(done, done + len(batch)), batch))
             done += len(batch)
     sheet = np.stack([read_png(path(i))[::scale, ::scale] for i in range(min(n, _SHEET))])
     save_png(folder / "sheet.png", grid(sheet, columns), scale)

@@ -5,7 +5,6 @@ A path `-` is standard output; files appear only whole.
 
 import io
 import math
-import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -51,8 +50,22 @@ def enlarge(images: Images, scale: int) -> Images:
     return images.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
-def to_pil(image: Images) -> Image.Image:
-    """A Pillow image, mode L or RGB."""
+def as_pil(images: Images) -> list[Image.Image]:
+    """Pillow's images, mode L or RGB, of uint8 [n, height, width, channels] or of one [height, width, channels].
+
+    >>> gankit.as_pil(faces.sample(1))[0].show()
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise UsageError("images are uint8 [n, height, width, channels], as sample() gives them")
+    if images.shape[-1] not in (1, 3):
+        raise UsageError(f"images have 1 or 3 channels, not {images.shape[-1]}")
+    return [_to_pil(image) for image in (images if images.ndim == 4 else images[None])]
+
+
+def _to_pil(image: Images) -> Image.Image:
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
@@ -78,27 +91,15 @@ def gather(batches: Iterable[Images], n: int) -> Images:
 
 
 def save_png(path: str | Path, image: Images, scale: int = 1, about: str = "") -> None:
-    """Writes one image, with a text `about` it inside, which is ASCII.
+    """Writes one image, each pixel `scale` times as large, with a text `about` it inside."""
+    from PIL.PngImagePlugin import PngInfo  # here, as it takes a while
 
-    Not by Pillow, which chooses a filter for each row and takes 0.5 ms for a 64×64 face, nearly what making it does.
-    With the filter Up for all of them, the lowest level, and matches looked for in runs only it is 0.12 ms, and 9,222
-    bytes instead of 8,896. Enlarged images repeat whole rows, which are found by matches of any kind.
-    """
-    lines = enlarge(image, scale)
-    height, width, channels = lines.shape
-    lines = lines.reshape(height, -1)
-    rows = np.empty((height, 1 + width * channels), np.uint8)
-    rows[:, 0] = 2  # the filter Up: each row is what it adds to the one above
-    rows[0, 1:] = lines[0]
-    np.subtract(lines[1:], lines[:-1], out=rows[1:, 1:])
-    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE if scale == 1 else zlib.Z_DEFAULT_STRATEGY)
-    header = struct.pack(">2I5B", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
-    text = [(b"tEXt", f"{_ABOUT}\0{about}".encode("ascii"))] if about else []
-    chunks = [(b"IHDR", header), *text, (b"IDAT", deflate.compress(rows.data) + deflate.flush()), (b"IEND", b"")]
-    with opened(path) as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, data in chunks:
-            file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))
+    info = PngInfo()
+    if about:
+        info.add_text(_ABOUT, about)
+    # Matches are looked for in runs only, which is what a filtered image has: on 64×64 faces a quarter less time for as
+    # many bytes.
+    _save_pillow(path, _to_pil(enlarge(image, scale)), "PNG", pnginfo=info, compress_type=zlib.Z_RLE)
 
 
 def about_png(path: str | Path) -> str | None:
@@ -124,10 +125,10 @@ def save_gif(path: str | Path, frames: Images, scale: int = 1) -> None:
     255 off on the mean instead of 5.3, in a half to a fifth of the bytes.
     """
     _check_film(frames[0], scale)
-    pages = [to_pil(frame) for frame in frames]
+    pages = [_to_pil(frame) for frame in frames]
     if pages[0].mode == "RGB":
         step = frames[..., 0].size // _PALETTE_FROM | 1  # odd, so that it takes from every column
-        palette = to_pil(frames.reshape(1, -1, 3)[:, ::step]).quantize(256)
+        palette = _to_pil(frames.reshape(1, -1, 3)[:, ::step]).quantize(256)
         pages = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     size = (pages[0].width * scale, pages[0].height * scale)
     _save_film(path, [page.resize(size, Image.Resampling.NEAREST) for page in pages], "GIF")
@@ -136,7 +137,7 @@ def save_gif(path: str | Path, frames: Images, scale: int = 1) -> None:
 def save_webp(path: str | Path, frames: Images, scale: int = 1) -> None:
     """Writes an animation that loops for ever, with every pixel as it is."""
     _check_film(frames[0], scale)
-    _save_film(path, [to_pil(enlarge(frame, scale)) for frame in frames], "WEBP", lossless=True)
+    _save_film(path, [_to_pil(enlarge(frame, scale)) for frame in frames], "WEBP", lossless=True)
 
 
 def save_mp4(path: str | Path, batches: Iterable[Images], scale: int = 1) -> None:
@@ -222,12 +223,16 @@ def suffix_of(path: Path) -> str:
     return suffix
 
 
-def _save_film(path: str | Path, pages: list[Image.Image], kind: str, **settings: Any) -> None:
+def _save_pillow(path: str | Path, image: Image.Image, kind: str, **settings: Any) -> None:
     encoded = io.BytesIO()  # as Pillow seeks in what it writes, or goes past Python's buffer
-    settings |= {"save_all": True, "append_images": pages[1:], "duration": 1000 // _RATE, "loop": 0}
-    pages[0].save(encoded, kind, **settings)
+    image.save(encoded, kind, **settings)
     with opened(path) as file:
         file.write(encoded.getbuffer())
+
+
+def _save_film(path: str | Path, pages: list[Image.Image], kind: str, **settings: Any) -> None:
+    settings |= {"save_all": True, "append_images": pages[1:], "duration": 1000 // _RATE, "loop": 0}
+    _save_pillow(path, pages[0], kind, **settings)
 
 
 def _check_film(frame: Images, scale: int) -> None:

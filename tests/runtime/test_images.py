@@ -11,7 +11,7 @@ import pytest
 from gankit import images
 from gankit.errors import GankitError, MissingExtraError, UsageError
 from gankit.files import opened, written_whole
-from gankit.images import gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
+from gankit.images import as_pil, gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
 from tests.conftest import film, picture
 
 
@@ -128,3 +128,14 @@ def test_standard_output_that_is_full_or_broken(monkeypatch: pytest.MonkeyPatch)
         raise OSError(28, "No space left on device")
     with pytest.raises(BrokenPipeError), opened("-"):  # which ends a command in silence
         raise BrokenPipeError(32, "Broken pipe")
+
+
+def test_images_for_pillow() -> None:
+    images = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    first, second = as_pil(images)
+    assert (first.mode, first.size) == ("RGB", (5, 4)) and np.array_equal(np.asarray(second), images[1])
+    [grey] = as_pil(images[0, :, :, :1])
+    assert grey.mode == "L" and np.array_equal(np.asarray(grey), images[0, :, :, 0])
+    for wrong in (images.astype(float), images[0, 0], images[..., :2], [[0]]):
+        with pytest.raises(UsageError, match=r"images (are uint8|have 1 or 3 channels)"):
+            as_pil(wrong)  # type: ignore[arg-type]
