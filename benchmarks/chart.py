@@ -45,7 +45,7 @@ def draw(documents: Sequence[Document], folder: Path) -> list[Path]:
         panels = list(_panels([each for each in documents if each["device"] == device]))
         if not panels:
             continue
-        heights = [0.27 * (len(panel.ways) + 2.5) for panel in panels]
+        heights = [0.27 * (len(panel.ways) + 3) for panel in panels]
         with plt.rc_context(_STYLE):
             figure, axes = plt.subplots(
                 len(panels), figsize=(8, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
@@ -64,7 +64,7 @@ def _panels(documents: Sequence[Document]) -> Iterator[Panel]:
     """Sampling in each precision, then training."""
     for document in documents:
         ours = {name for name, row in document["ways"].items() if row["ours"]}
-        for metric in (sampling.SHOWN[document["device"]], training.DCGAN.metric):
+        for metric in (sampling.SHOWN.get(document["device"], ""), training.DCGAN.metric):
             ways = document["metrics"].get(metric, {"ways": {}})["ways"]
             if document["suite"] == "training" and ways:
                 yield Panel(f"training, {metric}", ways, ours)
@@ -83,14 +83,15 @@ def _draw(axis: Axes, panel: Panel) -> None:
     colours = [_OURS if name in panel.ours else _PEER for name in ways]
     line = {"elinewidth": 1, "capsize": 2, "ecolor": _SPREAD}
     axis.barh(names, medians, color=colours, xerr=[below, above], error_kw=line)
-    text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8}
+    over_lines = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "bbox": over_lines}
     for name, way in zip(names, ways.values(), strict=True):
         axis.annotate(number_text(way["median"]), (way["max"], name), (4, 0), va="center", **text)
     limits = {way["limit"]: way["median"] / way["share"] for way in ways.values() if "share" in way}
     for name, limit in limits.items():
         axis.axvline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
         said, at = f"limit by {name}: {number_text(limit)}", ("data", "axes fraction")
-        axis.annotate(said, (limit, 0), (-4, 4), at, ha="right", va="bottom", color=_LIMIT, **text)
+        axis.annotate(said, (limit, 0), (-4, 3), at, ha="right", va="bottom", color=_LIMIT, **text)
     axis.set_title(panel.title, loc="left", fontsize=9, fontweight="bold")
     axis.set_xlim(0, 1.1 * max([*limits.values(), *(way["max"] for way in ways.values())]))
-    axis.margins(y=0.02)
+    axis.set_ylim(-1.3 if limits else -0.6, len(ways) - 0.4)  # with a row for what is said of the limits

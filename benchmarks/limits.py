@@ -100,7 +100,7 @@ def _torch(on: str, cores: int, sizes: Sizes) -> Works:
             torch.cuda.synchronize()
 
     with torch.inference_mode():
-        for name in ("float32", "float16" if on == "cuda" else "bfloat16"):
+        for name in ("float32", "bfloat16", "float16") if on == "cuda" else ("float32", "bfloat16"):
             like: Any = {"dtype": getattr(torch, name), "device": on}
             for m, k, n in sizes["gemm"]:
                 a, b = torch.randn(m, k, **like), torch.randn(k, n, **like)

@@ -32,7 +32,7 @@ _SEED, _COMPARED = 7, 32
 
 @dataclass(frozen=True)
 class Model:
-    """A folder with the files of one generator, or one ONNX file of somebody's."""
+    """A folder with the files of one generator that `make` filled, or one ONNX file of somebody's."""
 
     path: Path
 
@@ -42,22 +42,21 @@ class Model:
         return _NAME if self.path.is_dir() else self.path.name
 
     def file(self, name: str) -> Path:
-        """`plain.onnx`, `plain.ts`, `cpu.onnx` …: what gan-export wrote, the latter for that device.
+        """`plain.onnx`, `plain.ts`, `cpu.onnx` …: what gan-export wrote, the latter for that device. One ONNX file
+        stands for all that are ONNX.
 
         Raises:
-            MissingError: an ONNX file was given, and another format is asked for.
+            MissingError: another format is asked for than that of the one file.
         """
-        if not self.path.is_dir():
-            if not name.endswith(self.path.suffix):
-                raise MissingError(f"--model {self.path.name} has no weights for it")
-            return self.path
-        if not (self.path / name).exists():
-            raise MissingError(f"{name} is not made for this device")
-        return self.path / name
+        if self.path.is_dir():
+            return self.path / name
+        if not name.endswith(self.path.suffix):
+            raise MissingError(f"--model {self.path.name} has no weights for it")
+        return self.path
 
     def checkpoint(self) -> Path:
         """Of gan-train."""
-        return self.file("run.pt") if not self.path.is_dir() else self.path / "run" / "checkpoints" / "000000000.pt"
+        return self.file("run/checkpoints/000000000.pt")
 
     def work(self) -> Values:
         """What one image takes: operations of the layers and bytes that have to be moved; empty for somebody's file."""
@@ -86,14 +85,16 @@ class Model:
 
 def model_for(options: Options) -> Model:
     """The file that the command line names, or a folder that is made once for all suites of a run."""
-    return Model(options.model.resolve()) if options.model else Model(_made(options.threads, options.device))
+    if options.model:
+        return Model(options.model.resolve())
+    return Model(_made(options.threads, options.device, options.quick))
 
 
 @cache
-def _made(threads: int, device: str) -> Path:
+def _made(threads: int, device: str, quick: bool) -> Path:
     print("making the model: a checkpoint, and what gan-export writes of it", flush=True)
     folder = Path(_temporary().name) / device
-    call("benchmarks.model:make", threads, "cpu", folder=str(folder), device=device)
+    call("benchmarks.model:make", threads, "cpu", folder=str(folder), device=device, quick=quick)
     return folder
 
 
@@ -102,7 +103,7 @@ def _temporary() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="gankit-benchmarks-")  # removed when the command ends
 
 
-def make(folder: str, device: str) -> None:
+def make(folder: str, device: str, quick: bool = False) -> None:
     """Fills the folder: the checkpoint, the exports that this device is measured with, and what they should compute."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -126,7 +127,7 @@ def make(folder: str, device: str) -> None:
     checkpoints.save(Path(folder) / "run", header, gan)
 
     run, target = Path(folder) / "run", Path(folder)
-    list(export_run(run, ["onnx", "torchscript"], target, "plain"))
+    list(export_run(run, ["onnx"] if quick else ["onnx", "torchscript"], target, "plain"))
     for name in ("cpu", "openvino") if device == "cpu" else ("cuda",):
         if TARGETS[name] == PLAIN:
             copyfile(target / "plain.onnx", target / f"{name}.onnx")

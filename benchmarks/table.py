@@ -22,7 +22,7 @@ def for_readme(documents: Sequence[Document]) -> str:
     """What the README shows of it: the targets, and sampling and training."""
     parts = _targets(documents)
     for each in documents:
-        quoted = (sampling.SHOWN.get(each["device"]), sampling.ONE, training.DCGAN.metric)
+        quoted = (sampling.SHOWN.get(each["device"], ""), sampling.ONE, training.DCGAN.metric)
         metrics = [_metric(each, metric) for metric in each["metrics"] if metric in quoted]
         parts += [_head(each), *metrics] if metrics else []
     if not any(each["device"] == "cuda" for each in documents):

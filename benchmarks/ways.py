@@ -25,8 +25,6 @@ TOLERANCES = {"float32": 1, "float16": 4, "bfloat16": 8}
 bfloat16 has three bits less than float16: up to 4 steps were seen, and 0.3 in the mean."""
 GPU_TOLERANCE = 2
 """The same in float32 on a GPU, whose tensor cores multiply it as TF32."""
-
-
 TENSORRT = "TensorrtExecutionProvider"
 
 

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import limits, ways
-from benchmarks.model import Inputs, Model, model_for
+from benchmarks.model import Model, model_for
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import Values, interleave
@@ -116,8 +116,7 @@ def _session(callers: int, file: str, device: str, cores: int, seconds: float) -
     images = ways.runs(ways.session(Path(file), cores, provider))
     z, *labels = Model(Path(file)).inputs(1)
     rng = np.random.default_rng(0)
-    fresh: Callable[[], Inputs] = lambda: [rng.standard_normal(z.shape, np.float32), *labels]  # noqa: E731
-    return _callers(lambda _: images(fresh()), callers, seconds)
+    return _callers(lambda _: images([rng.standard_normal(z.shape, np.float32), *labels]), callers, seconds)
 
 
 _OURS: dict[str, Callable[[str, str, int, float], Waits]] = {
