@@ -138,7 +138,7 @@ _DEFAULT = "onnxruntime, --rewrite plain"
 
 TARGETS = (
     Target(
-        "float32 on the CPU, beside the best of PyTorch's ways and a default session of ONNX Runtime",
+        "float32 on the CPU, beside the best of PyTorch's ways and a default session on what its exporter writes",
         "sampling",
         "cpu",
         1.3,

@@ -374,7 +374,7 @@ def test_settings_become_flags_of_gan_train() -> None:
 
 
 def test_targets_are_held_against_the_rounds_and_the_missed_ones_come_first() -> None:
-    what = "float32 on the CPU, beside the best of PyTorch's ways and a default session of ONNX Runtime"
+    what = "float32 on the CPU, beside the best of PyTorch's ways and a default session on what its exporter writes"
 
     def checked(made: Document) -> targets.Checked:
         return next(each for each in targets.check([made]) if each.target.what == what)
