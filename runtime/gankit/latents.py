@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 _STREAMS = {"latents": 0, "labels": 1}
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words for each value of its counter
 
-# Of power series, lowest power first.
-_ARTANH = [1 / n for n in range(1, 16, 2)]
-_SINE = [(-1) ** n / math.factorial(2 * n + 1) for n in range(8)]
-_COSINE = [(-1) ** n / math.factorial(2 * n) for n in range(8)]
+# Of power series, lowest power first: artanh(x) / x in x², sin(x) / x in x², cos(x) in x².
+_SERIES = np.array(
+    [(1 / (2 * n + 1), (-1) ** n / math.factorial(2 * n + 1), (-1) ** n / math.factorial(2 * n)) for n in range(8)]
+)[:, :, None, None]
 
 
 def latents(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
@@ -41,9 +41,8 @@ def latents(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
         raise UsageError(f"a latent needs at least one dimension, not {dim}")
     pairs = -(-dim // 2)
     u = uniforms("latents", seed, start, count, 2 * pairs)
-    radius = np.sqrt(-2.0 * _log(1.0 - u[:, :pairs]))  # 1 - u is in (0, 1], where the logarithm is finite
-    sine, cosine = _sine_cosine_of_turns(u[:, pairs:])
-    return np.concatenate([radius * cosine, radius * sine], axis=1)[:, :dim].astype(np.float32)
+    normals = _box_muller(1.0 - u[:, :pairs], u[:, pairs:])  # 1 - u is in (0, 1], where the logarithm is finite
+    return np.concatenate(normals, axis=1)[:, :dim].astype(np.float32)
 
 
 def uniforms(stream: Literal["latents", "labels"], seed: int, start: int, count: int, dim: int) -> Floats:
@@ -91,31 +90,34 @@ def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(path, np.float32)
 
 
-def _log(x: Floats) -> Floats:
-    """Natural logarithm for x in (0, 1], to 1e-12: x = m·2^e, and log m = 2 artanh((m - 1) / (m + 1))."""
-    mantissa, exponent = np.frexp(x)
+def _box_muller(u: Floats, v: Floats) -> tuple[Floats, Floats]:
+    """Two independent normals for each pair of uniforms, u in (0, 1] and v in [0, 1), all [n, pairs].
+
+    √(-2 log u) times the cosine and the sine of 2πv, to 1e-12: u = m·2^e with log m = 2 artanh((m - 1) / (m + 1)), and
+    sine and cosine within an eighth of a turn, then by quadrant.
+    """
+    mantissa, exponent = np.frexp(u)
     small = mantissa < math.sqrt(0.5)
     mantissa, exponent = np.where(small, 2.0 * mantissa, mantissa), exponent - small
     s = (mantissa - 1.0) / (mantissa + 1.0)
-    return exponent * math.log(2.0) + 2.0 * s * _polynomial(s * s, _ARTANH)
-
-
-def _sine_cosine_of_turns(v: Floats) -> tuple[Floats, Floats]:
-    """sin 2πv and cos 2πv for v in [0, 1), to 1e-12: Taylor series within an eighth of a turn, then by quadrant."""
-    quadrant = np.rint(4.0 * v)
-    angle = (4.0 * v - quadrant) * (math.pi / 2)
+    turns = 4.0 * v
+    quadrant = np.rint(turns)
+    angle = (turns - quadrant) * (math.pi / 2)
     square = angle * angle
-    sine, cosine = angle * _polynomial(square, _SINE), _polynomial(square, _COSINE)
-    odd, upper, left = quadrant % 2 == 1, quadrant % 4 >= 2, (quadrant + 1) % 4 >= 2
+    artanh, sine, cosine = _polynomials(np.stack([s * s, square, square]))
+    radius = np.sqrt(-2.0 * (exponent * math.log(2.0) + 2.0 * s * artanh))
+    sine *= angle
+    which = quadrant.astype(np.int8)
+    odd, upper, left = which & 1 == 1, which & 3 >= 2, (which + 1) & 3 >= 2
     sine, cosine = np.where(odd, cosine, sine), np.where(odd, sine, cosine)
-    return np.where(upper, -sine, sine), np.where(left, -cosine, cosine)
+    return radius * np.where(left, -cosine, cosine), radius * np.where(upper, -sine, sine)
 
 
-def _polynomial(x: Floats, coefficients: list[float]) -> Floats:
-    """Horner's rule, lowest power first."""
-    total = coefficients[-1] * x
-    for coefficient in coefficients[-2:0:-1]:
+def _polynomials(x: Floats) -> Floats:
+    """Horner's rule for the three series at once, [3, n, pairs]: of few numbers, each call of NumPy is what takes time."""
+    total = _SERIES[-1] * x
+    for coefficient in _SERIES[-2:0:-1]:
         total += coefficient
         total *= x
-    total += coefficients[0]
+    total += _SERIES[0]
     return total
