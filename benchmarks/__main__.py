@@ -13,11 +13,12 @@ import typer
 
 from benchmarks.options import QUICK_RESULTS, RESULTS, Options
 from benchmarks.results import read_all, write
+from benchmarks.rounds import FailedError, MissingError
 from benchmarks.suites import SUITES
 from benchmarks.table import page, section, with_results
 from benchmarks.worker import ROOT
 from gankit.console import Debug, run
-from gankit.errors import UsageError
+from gankit.errors import GankitError, UsageError
 from gankit.files import written_whole
 
 _PROGRAM = "python -m benchmarks"
@@ -59,11 +60,18 @@ def suites(
     if unknown := [name for name in names if name not in (*SUITES, "all")]:
         raise UsageError(f"there is no suite {unknown[0]!r}; there are {', '.join(SUITES)} and all")
     options = _options(device, quick, peers, tuple(peer_dir or ()), rounds, model, results)
+    failed: list[str] = []
     for name in SUITES if "all" in names else dict.fromkeys(names):
         print(f"{name}, {device}", flush=True)
         begin = perf_counter()
-        made = import_module(f"benchmarks.suites.{name}").run(options)
+        try:
+            made = import_module(f"benchmarks.suites.{name}").run(options)
+        except (MissingError, FailedError) as reason:  # of what the whole suite needs, such as the model
+            failed.append(f"{name} ({reason})")
+            continue
         print(f"wrote {write(made, options.results)} after {perf_counter() - begin:.0f} s", flush=True)
+    if failed:
+        raise GankitError(f"what could not be measured: {'; '.join(failed)}")
 
 
 def table(
@@ -104,7 +112,10 @@ def profile(
     from benchmarks.profile import run as measure
 
     options = _options(device, quick, rounds=rounds, model=model, results=results)
-    made = measure(options, batch)
+    try:
+        made = measure(options, batch)
+    except (MissingError, FailedError) as reason:
+        raise GankitError(f"it cannot be profiled: {reason}") from reason
     print(section(made))
     print(f"wrote {write(made, options.results)}")
 

@@ -14,9 +14,8 @@ from typing import Any
 from benchmarks.model import Images, Inputs, model_for
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave, timed
+from benchmarks.rounds import FailedError, Values, interleave, timed
 from benchmarks.worker import call
-from gankit.errors import GankitError
 from gankit.session import CPU, CUDA, Device
 
 LATENTS, IN, OUT = "latents", "transfer in", "transfer out"
@@ -30,7 +29,7 @@ def run(options: Options, batch: int) -> Document:
     """One configuration, in a process of its own for every round.
 
     Raises:
-        GankitError: it cannot be measured.
+        MissingError, FailedError: it cannot be measured.
     """
     model = model_for(options)
     file = model.file("cuda.onnx" if options.device == "cuda" else "cpu.onnx")
@@ -38,7 +37,7 @@ def run(options: Options, batch: int) -> Document:
     take = partial(call, "benchmarks.profile:measure", 1, options.device, **arguments)
     taken = interleave({file.name: take}, options.rounds_of(5), say=lambda _: None)
     for reason in (*taken.missing.values(), *taken.failed.values()):
-        raise GankitError(f"{file.name} cannot be profiled: {reason}")
+        raise FailedError(reason)
     # The parts are the ways here, and their time is the only metric.
     parts, metric = {part: ways[file.name] for part, ways in taken.values.items()}, f"ms for a batch of {batch}"
     taken.values = {metric: parts}

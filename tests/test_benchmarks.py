@@ -264,6 +264,7 @@ def test_the_suites_are_listed(benchmarks: Run) -> None:
         (("sampling", "speed"), 2, ["'speed'", "serving"]),
         (("sampling", "--model", "nowhere.onnx"), 2, ["nowhere.onnx"]),
         (("training", "--peer-dir", "nowhere"), 2, ["nowhere", "dcgan/main.py", "PyTorch-GAN"]),
+        (("export", "--model", str(TINY)), 1, ["export", "tiny.onnx has no weights"]),
         (("profile", "--device", "cuda"), 1, ["--device cuda cannot be had"]),
     ],
 )
