@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +216,16 @@ def _data_for(subject: Subject, data: str | None, report: Reporter) -> tuple[Dat
     source = open_source(name)
     height, width, channels = subject.shape
     fit = subject.config.fit if subject.config else "crop"
-    progress = lambda done, total: report.progress("packing", done, total)  # noqa: E731
-    labels, fits = subject.labels.names if subject.labels else (), True
+
+    def opened(labels: tuple[str, ...]) -> Dataset:
+        packing = partial(report.progress, "packing")
+        return open_dataset(source, (height, width), channels, fit, labels, packing)  # type: ignore[arg-type]
+
+    fits = subject.labels is None or bool(source.label_names)
     try:
-        dataset = open_dataset(source, (height, width), channels, fit, labels, progress)  # type: ignore[arg-type]
+        dataset = opened(subject.labels.names if subject.labels and fits else ())
     except LabelError:
-        dataset, fits = open_dataset(source, (height, width), channels, fit, (), progress), False  # type: ignore[arg-type]
+        dataset, fits = opened(()), False
     if data is None and subject.fingerprint not in ("", dataset.fingerprint):
         raise UsageError(
             f"{name} is no longer what {subject.about['model']} was trained on: give --data to compare with it as it is"
