@@ -22,7 +22,7 @@ def pairs_sheet(samples: Sets, real: Sets) -> Images:
     furthest; and the same of real images that were left out of the training data one at a time, to compare with.
     """
     rows: list[tuple[str, Images]] = []
-    kinds = [("samples", samples, "(mean difference of a pixel, of 255)"), ("real images", real, "(left out itself)")]
+    kinds = [("samples", samples, "(mean difference of a pixel, of 255)"), ("real images", real, "(out of all others)")]
     for who, sets, legend in kinds:
         far = sets.near.distance[:, 0]
         ranked = np.argsort(far, kind="stable")
