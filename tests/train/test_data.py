@@ -414,7 +414,10 @@ def test_what_is_no_data_is_refused(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.zip").write_text("no zip")
     for path, words in [
-        ("none", "no data at.*digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, or a path"),
+        (
+            "none",
+            "no data at.*digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, stacked-mnist, or a path",
+        ),
         ("empty", "no images"),
         ("text.zip", "neither"),
     ]:

@@ -88,8 +88,8 @@ def _evaluate(
     gan-train evaluate runs/dcgan-digits-28 · gan-train evaluate faces.onnx --data photos/ --measures coverage,ndb
     """
     count = parse_count(images)
-    if count < 2:
-        raise UsageError(f"--images must be at least 2, not {count}")
+    if not 2 <= count <= 1_000_000:
+        raise UsageError(f"--images must be at least 2 and at most 1000000, not {count}")
     if device not in (devices := ("auto", "cuda", "cpu")):
         raise UsageError(f"--device is one of {', '.join(devices)}, not {device!r}")
     try:

@@ -89,7 +89,7 @@ def evaluate(
             picture lies beside it.
 
     Returns:
-        What was written as JSON.
+        What was written as JSON, and as `report` where.
 
     Raises:
         UsageError: no such file, no data, or a measure that was asked for cannot be had.

@@ -29,7 +29,7 @@ from gankit_train.measures.space import Images, Principal
 
 _CPU = torch.device("cpu")
 _MOST = 10_000  # images of each set: more make figures hardly steadier, and all of them slower
-_FEW = 5_000  # the same for what takes more memory
+_FEW = 3_000  # the same for what takes more memory
 _SURE = 0.9
 _MODES = 10_000  # combinations of labels, at the most
 
