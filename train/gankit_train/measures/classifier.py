@@ -119,7 +119,9 @@ def classifier_of(data: Dataset, device: torch.device, progress: Progress) -> Cl
     k = _shown(data, held_out[:1])[1].shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = _Network(_input(_shown(data, held_out[:1])[0]).shape[1:], k).to(device)
+        network = _Network(_input(_shown(data, held_out[:1])[0]).shape[1:], k).to(
+            device, memory_format=torch.channels_last
+        )  # type: ignore[call-overload]
     found = Classifier(network, questions, held_out, math.nan, data.stacked)
     if path.exists():
         document = read_pickle(path)
@@ -195,7 +197,7 @@ def _channels_apart(images: Images) -> Images:
 
 def _input(images: Images) -> Tensor:
     """uint8 [n, h, w, c] → what the network takes."""
-    return reduced(images) / 127.5 - 1
+    return (reduced(images) / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 class _Network(nn.Module):
