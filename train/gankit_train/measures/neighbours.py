@@ -38,9 +38,9 @@ def nearest(
     """The k nearest images of the data by L1, for each image.
 
     Sums of absolute differences are slow, matrix products are not: so 64 candidates come from Euclidean distances in
-    `space`, and the nearest of those by L1 from all pixels. Beside a comparison of all pairs this found the same nearest
-    image for 600 of 600 digits of MNIST and 600 of 600 bricks at 64x64, and for 597 of 600 drawn faces; the other three
-    are a few per cent further away.
+    `space`, and the nearest of those by L1 from all pixels. Beside a comparison of all pairs this found the same image
+    for 600 of 600 digits of MNIST and 600 of 600 bricks at 64x64, and for 597 of 600 drawn faces; the other three are
+    a few per cent further away.
 
     Args:
         images: uint8 [n, h, w, c].
