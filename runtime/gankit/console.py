@@ -26,7 +26,7 @@ def run(program: str, command: Callable[..., Any]) -> NoReturn:
     )
     app.command(name=program)(command)
     try:
-        app()
+        app(prog_name=program)
     except GankitError as error:
         if "--debug" in sys.argv:
             raise

@@ -303,6 +303,23 @@ def test_many_images_in_an_array_stay_in_order(cache: Path, tmp_path: Path) -> N
     assert np.array_equal(open_dataset(str(tmp_path / "set.npy")).images[..., 0], many)
 
 
+def test_digits_are_stacked_in_three_colours(cache: Path, tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).permutation(40 * 9).reshape(40, 3, 3) // 2
+    np.savez(tmp_path / "grey.npz", images=grey.astype(np.uint8), labels=np.arange(40) % 4)
+    data = open_dataset(f"stacked-mnist:{tmp_path / 'grey.npz'}")
+    assert data.name == "stacked-mnist" and data.stacked and data.images.shape == (40, 3, 3, 3)
+    of_each = [[int((grey == image[:, :, c]).all((1, 2)).argmax()) for image in data.images] for c in range(3)]
+    for c, digits in enumerate(of_each):
+        assert sorted(digits) == list(range(40))  # each once in a colour
+        assert data.vectors[:, 4 * c : 4 * c + 4].argmax(1).tolist() == [digit % 4 for digit in digits]
+    assert of_each[0] != of_each[1] != of_each[2]
+    labels = data.labels
+    assert labels is not None and labels.names[::4] == ("red-0", "green-0", "blue-0")
+    assert labels.exclusive == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11))
+    red = open_dataset(f"stacked-mnist:{tmp_path / 'grey.npz'}", (8, 8), attributes=("red-1",))
+    assert red.images.shape == (40, 8, 8, 3) and red.label_names == ("red-1",) and not red.stacked
+
+
 def test_images_of_several_sizes_are_cropped_and_scaled(cache: Path, tmp_path: Path) -> None:
     for i, size in enumerate([(10, 10), (200, 100), (64, 300)]):
         Image.new("L", size, 50 * i).save(tmp_path / f"{i}.png")
@@ -397,7 +414,10 @@ def test_what_is_no_data_is_refused(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.zip").write_text("no zip")
     for path, words in [
-        ("none", "no data at.*digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, or a path"),
+        (
+            "none",
+            "no data at.*digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, stacked-mnist, or a path",
+        ),
         ("empty", "no images"),
         ("text.zip", "neither"),
     ]:

@@ -303,7 +303,7 @@ def test_the_best_checkpoint_stays_and_is_the_nearest_to_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distances = iter([0.5, 0.3, 0.4, 0.35, 0.2])
-    monkeypatch.setattr("gankit_train.loop.sliced_wasserstein", lambda real, fake: next(distances))
+    monkeypatch.setattr("gankit_train.measures.figures.sliced_wasserstein", lambda sets: next(distances))
 
     def best() -> tuple[int, float]:
         header = checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0]

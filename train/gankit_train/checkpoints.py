@@ -40,7 +40,7 @@ class Header:
     images: int
     """Real images that the discriminator has seen. The place in the data follows from it."""
     distance: float = math.inf
-    """Of the best samples so far to the data: see `gankit_train.measures`."""
+    """Score of the best samples so far by the first of the measures, lower is better: see `gankit_train.measures`."""
 
 
 def save(run: Path, header: Header, gan: GAN, name: str | None = None) -> Path:

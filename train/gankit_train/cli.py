@@ -15,12 +15,17 @@ import typer
 from gankit.console import Debug, run
 from gankit.errors import GankitError, UsageError, missing_extra
 from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_list, parse_names, parse_size
+from gankit_train.measures import MEASURES
 from gankit_train.presets import PRESETS
 
 
 def _train(
     variant: Annotated[
-        str, typer.Argument(help=f"{', '.join(VARIANTS)}; or presets, to list them.", metavar="|".join(VARIANTS))
+        str,
+        typer.Argument(
+            help=f"{', '.join(VARIANTS)}; or presets, to list them; or evaluate, to measure what was trained.",
+            metavar="|".join(VARIANTS),
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside an existing run.")] = False,
@@ -30,7 +35,7 @@ def _train(
 ) -> None:
     """Train a GAN. The same command given again goes on where the run stopped.
 
-    gan-train dcgan --data digits · gan-train cgan --data avatars --size 32 --images 300k
+    gan-train dcgan --data digits · gan-train cgan --data avatars --size 32 --images 300k · gan-train evaluate --help
     """
     if variant == "presets":
         for name, preset in PRESETS.items():
@@ -53,6 +58,50 @@ def _train(
         raise
     if finished.signal == signal.SIGINT:
         sys.exit(130)
+
+
+def _evaluate(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|CHECKPOINT|MODEL", help="What to measure: MODEL is any file for gan-gen.")
+    ],
+    data: Annotated[str | None, typer.Option(help="To compare with. [default: what it was trained on]")] = None,
+    images: Annotated[str, typer.Option(help="Samples to make: 10000, 10k.", metavar="N")] = "10k",
+    measures: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(MEASURES)}; joined by commas. [default: all that can be had]",
+            metavar="NAME,NAME,…",
+            show_default=False,
+        ),
+    ] = "",
+    features: Annotated[
+        Path | None, typer.Option(help="ONNX or TorchScript file of a network, for frechet. [default: a classifier]")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    json: Annotated[
+        Path | None, typer.Option("--json", help="The report. [default: RUN/evaluation.json, MODEL-evaluation.json]")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Measure how good a generator's images are, beside what real images reach, and look for copies of training images.
+
+    gan-train evaluate runs/dcgan-digits-28 · gan-train evaluate faces.onnx --data photos/ --measures coverage,ndb
+    """
+    count = parse_count(images)
+    if not 2 <= count <= 1_000_000:
+        raise UsageError(f"--images must be at least 2 and at most 1000000, not {count}")
+    if device not in (devices := ("auto", "cuda", "cpu")):
+        raise UsageError(f"--device is one of {', '.join(devices)}, not {device!r}")
+    try:
+        from gankit_train.evaluation import evaluate
+        from gankit_train.report import Console, show_evaluation
+    except ModuleNotFoundError as error:
+        raise missing_extra(f"gan-train (module {error.name})", "train") from None
+    with Console() as console:
+        document = evaluate(source, console, data, count, parse_names(measures), device, features, json)
+    show_evaluation(document)
+    beside = f", and {document['pairs']} beside it" if "pairs" in document else ""
+    print(f"written: {document['report']}{beside}")
 
 
 _METAVARS = {parse_count: "N", parse_size: "SIZE", parse_list: "N,N,…", parse_names: "NAME,NAME,…"}
@@ -86,6 +135,13 @@ def _signature() -> inspect.Signature:
 _train.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
+_COMMANDS = {"evaluate": _evaluate}
+"""What `gan-train` does beside training."""
+
+
 def main() -> None:
     """The console script."""
+    if len(sys.argv) > 1 and (command := _COMMANDS.get(sys.argv[1])):
+        sys.argv[:2] = [f"gan-train {sys.argv[1]}"]
+        run(sys.argv[0], command)
     run("gan-train", _train)

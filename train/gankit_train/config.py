@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from gankit.console import whole_numbers
 from gankit.errors import UsageError
+from gankit_train.measures import MEASURES
 from gankit_train.presets import find_preset
 
 T = TypeVar("T")
@@ -84,7 +85,8 @@ class Config:
     preset: str = setting("", "A text's recipe; `gan-train presets` lists them. Other flags override it.", free=True)
     data: str = setting(
         "digits",
-        "digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, or a path: folder, zip, .npy or .npz.",
+        "digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, stacked-mnist[:PATH], or a path: folder, zip, "
+        ".npy or .npz.",
         free=True,
     )
     size: tuple[int, int] | None = setting(
@@ -203,12 +205,19 @@ class Config:
     )
     evaluate_every: int = setting(
         50_000,
-        "Images between two measurements of the distance to the data, which best.pt goes by.",
+        "Images between two measurements.",
         parse_count,
         within=_FROM_1,
         free=True,
     )
     evaluate_samples: int = setting(2_000, "Samples that a measurement takes.", within=(2, math.inf), free=True)
+    measures: tuple[str, ...] = setting(
+        ("sliced_wasserstein",),
+        "What is measured, joined by commas; best.pt goes by the first.",
+        parse_names,
+        one_of=tuple(MEASURES),
+        free=True,
+    )
     tensorboard: bool = setting(False, "Write metrics and sheets for TensorBoard too.", free=True)
 
     def __post_init__(self) -> None:
@@ -238,6 +247,10 @@ class Config:
             raise UsageError(
                 "the penalties are taken image by image, but batch normalisation mixes the images: add --d-norm none"
             )
+        if not self.measures or MEASURES[self.measures[0]].better == "alike":
+            what = f"{self.measures[0]} has no best value" if self.measures else "there is none"
+            first = ", ".join(name for name, measure in MEASURES.items() if measure.better != "alike")
+            raise UsageError(f"best.pt goes by the first of --measures, and {what}: begin with one of {first}")
         for name in ("label_smoothing", "label_noise", "label_flips"):
             if getattr(self, name) and self.loss not in ("non-saturating", "minimax"):
                 raise UsageError(f"{flag(name)} has no meaning for --loss {self.loss}, which gives D no targets")

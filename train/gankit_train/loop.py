@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gankit.errors import GankitError, ModelError, UsageError
@@ -27,15 +28,14 @@ from gankit_train.batches import Batches
 from gankit_train.config import Config, refuse_changes
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.devices import device_name, pick_device, pick_precision
-from gankit_train.measures import sliced_wasserstein
+from gankit_train.measures import MEASURES, measured, refuse
+from gankit_train.measures.figures import Reference, Sets
 from gankit_train.networks import Shape, parameters, plan
 from gankit_train.presets import PRESETS
 from gankit_train.ranks import join
 from gankit_train.report import Reporter, open_board
-from gankit_train.samples import samples, sheet
+from gankit_train.samples import EVALUATED_FROM, samples, sheet
 from gankit_train.step import GAN, build, step
-
-_EVALUATED_FROM = 1_000_000  # the first latent of those that a measurement takes, beyond those of sheets
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ def train(
     ranks.same((config.to_json(), data.fingerprint, autocast._enabled), "settings or data")
     run = ranks.from_first(lambda: _run_folder(config, data, shape, out, fresh))
     labels = data.labels if config.conditional else None
+    _refuse_measures(config, data)
     header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
 
     # New, or where it stopped
@@ -84,7 +85,8 @@ def train(
         refuse_changes(run, saved.config, config)
         _refuse_other_data(run, saved, header)
         checkpoints.restore(gan, document)
-        header = replace(header, images=saved.images, distance=saved.distance)
+        comparable = saved.config.measures[0] == config.measures[0]
+        header = replace(header, images=saved.images, distance=saved.distance if comparable else math.inf)
         del document
         if header.images >= config.images:
             report.line(f"{run} is finished: it has seen {header.images:,} images. Give more --images, or --fresh.")
@@ -139,9 +141,10 @@ def train(
                 note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row.get('loss_g', math.nan):.2f}"
                 best = False
                 if ("evaluate" in due or header.images >= config.images) and first:
-                    row["sliced_wasserstein"] = round(_distance(gan, header, data), 6)
-                    best = row["sliced_wasserstein"] < header.distance
-                    header = replace(header, distance=min(header.distance, row["sliced_wasserstein"]))
+                    row |= _measured(gan, header, data, device, report)
+                    score = MEASURES[config.measures[0]].score(row[config.measures[0]])
+                    best = score < header.distance
+                    header = replace(header, distance=min(header.distance, score))
                 if ("checkpoint" in due or last) and first:
                     checkpoints.save(run, header, gan)
                 if best:
@@ -182,14 +185,31 @@ def _row(gan: GAN, config: Config, images: int, sums: dict[str, tuple[Tensor, in
     return row
 
 
-def _distance(gan: GAN, header: checkpoints.Header, data: Dataset) -> float:
-    """Of fresh samples to as many images of the data, and under their labels."""
-    n = min(header.config.evaluate_samples, len(data.images))
-    shuffled = np.random.Generator(np.random.Philox(header.config.seed)).permutation(len(data.images))
-    chosen = np.sort(shuffled[:n])
-    vectors = data.vectors[chosen].astype(np.float32) if header.labels else None
-    z = latents(header.config.seed, _EVALUATED_FROM, n, header.config.z_dim)
-    return sliced_wasserstein(data.images[chosen], samples(gan.G_ema, header, z, vectors))
+def _refuse_measures(config: Config, data: Dataset) -> None:
+    """Raises UsageError where one could not be had, before the hours that pass until it is asked for."""
+    chosen = _chosen(config, data)
+    images, asked = data.images[chosen], data.vectors[chosen] if config.conditional else None
+    refuse(config.measures, Sets(Reference(data, images), images, asked))
+
+
+def _chosen(config: Config, data: Dataset) -> NDArray[np.int64]:
+    """Rows of the data that a measurement compares samples with, and whose labels it asks for."""
+    shuffled = np.random.Generator(np.random.Philox(config.seed)).permutation(len(data.images))
+    return np.sort(shuffled[: config.evaluate_samples])
+
+
+def _measured(
+    gan: GAN, header: checkpoints.Header, data: Dataset, device: torch.device, report: Reporter
+) -> dict[str, float]:
+    """Of fresh samples to as many images of the data, and under their labels; no random state is touched."""
+    config, chosen = header.config, _chosen(header.config, data)
+    asked = data.vectors[chosen] if header.labels else None
+    z = latents(config.seed, EVALUATED_FROM, len(chosen), config.z_dim)
+    fake = samples(gan.G_ema, header, z, None if asked is None else asked.astype(np.float32))
+    figures = measured(
+        config.measures, Sets(Reference(data, data.images[chosen], None, device, report.progress), fake, asked)
+    )
+    return {name: round(value, 6) for name, value in figures.items()}
 
 
 def _append(path: Path, line: str) -> None:
@@ -258,7 +278,8 @@ def _last_good(run: Path, report: Reporter, dry_run: bool) -> tuple[checkpoints.
                 each.rename(each.with_suffix(".damaged"))  # else it would count as one of those to keep
         with suppress(GankitError):  # it may be newer than this one, and must not give way to a worse one
             best = checkpoints.read(path.with_name("best.pt"))[0]
-            header = replace(header, distance=min(header.distance, best.distance))
+            if best.config.measures[0] == header.config.measures[0]:
+                header = replace(header, distance=min(header.distance, best.distance))
         return header, document
     if damaged:
         raise GankitError(f"none of the {len(damaged)} checkpoints in {run} can be read; --fresh starts over beside it")

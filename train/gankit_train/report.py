@@ -1,4 +1,4 @@
-"""What a run shows in a terminal: progress bars with speed and time left, or plain lines where there is no terminal."""
+"""What the commands show in a terminal: progress bars, or plain lines where there is none, and a table of measures."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
 from gankit.errors import MissingExtraError
+from gankit_train.measures import MEASURES
 
 _PLAIN_SECONDS = 15  # between two lines of progress where there is no terminal
 
@@ -54,6 +58,40 @@ class Console(Reporter):
         elif done >= total or time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()
             self.line(f"{what:10}{done:,} of {total:,}  {note}")
+
+
+def show_evaluation(document: dict[str, Any]) -> None:
+    """Prints what `evaluate` found as a table, with what each figure means."""
+    console = RichConsole(highlight=False, soft_wrap=False)
+    if not console.is_terminal:
+        console.width = 120
+    height, width, channels = document["size"]
+    console.print(
+        f"{document['samples']:,} samples of {document['model']}, beside {document['compared']:,} images of "
+        f"{document['data']} ({width}x{height}x{channels}); copies were looked for among all "
+        f"{document['training_images']:,}",
+        markup=False,
+    )
+    table = Table("measure", "samples", "real", "what it says", box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for name, found in document["measures"].items():
+        form = MEASURES[name].form
+        says = f"{found['verdict']}\n{found['about']}" if found["verdict"] else found["about"]
+        table.add_row(name, format(found["value"], form), format(found["real"], form), Text(says))
+    for name, found in document.get("labels", {}).items():
+        real = "" if found["real"] is None else format(found["real"], ".1%")
+        table.add_row(Text(f"  {name}"), format(found["value"], ".1%"), real, "of the images asked for it show it")
+    console.print(table)
+    print(
+        "real: the same of real images in the place of the samples, each left out of the data that it is held against"
+    )
+    if "features" in document:
+        print(f"frechet: on the features of {document['features']}; this is no FID")
+    if known := document.get("classifier"):
+        print(f"classifier: right on {known['accuracy']:.2%} of {known['held_out']:,} images held out of its training")
+    for why in dict.fromkeys(document["not_measured"].values()):
+        print(f"not measured: {why}")
 
 
 def open_board(run: Path, images: int) -> Any:

@@ -7,10 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from gankit.errors import GankitError
 from gankit.images import grid
 from gankit.latents import latents
 from gankit_train.checkpoints import Header
 
+EVALUATED_FROM = 1_000_000
+"""The first latent of those that a measurement takes, beyond those of sheets."""
 _COLUMNS, _ROWS = 10, 8
 _BATCH = 128
 
@@ -19,13 +22,22 @@ _BATCH = 128
 def samples(
     network: nn.Module, header: Header, z: NDArray[np.float32], vectors: NDArray[np.float32] | None
 ) -> NDArray[np.uint8]:
-    """Latents [n, z_dim] and label vectors [n, k] or None → uint8 [n, height, width, channels]."""
+    """Latents [n, z_dim] and label vectors [n, k] or None → uint8 [n, height, width, channels].
+
+    Raises:
+        GankitError: they are not finite.
+    """
     device = next(network.parameters()).device
     low, high = header.config.value_range
     made = []
     for at in range(0, len(z), _BATCH):
         label = None if vectors is None else torch.from_numpy(vectors[at : at + _BATCH]).to(device)
         images = network(torch.from_numpy(z[at : at + _BATCH]).to(device), label)
+        if not bool(images.isfinite().all()):
+            raise GankitError(
+                "the generator makes pixels that are no numbers (NaN or Inf): its training has diverged, so take an "
+                "earlier checkpoint"
+            )
         pixels = ((images - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to(torch.uint8)
         made.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(made)

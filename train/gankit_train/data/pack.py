@@ -52,6 +52,8 @@ class Dataset:
     """Hash of the images and labels: the same data has the same, wherever it lies."""
     skipped: tuple[str, ...]
     """Images that could not be decoded."""
+    stacked: bool = False
+    """Whether each channel is a picture of its own, with as many labels as the others."""
 
     @property
     def labels(self) -> Labels | None:
@@ -96,7 +98,8 @@ def open_dataset(
     images = np.load(folder / "images.npy", mmap_mode="c")  # copy-on-write: torch takes no read-only arrays
     vectors = np.ascontiguousarray(np.load(folder / "labels.npy")[:, columns])
     label_names = tuple(source.label_names[column] for column in columns)
-    return Dataset(source.name, images, label_names, vectors, source.kind, info["fingerprint"], tuple(info["skipped"]))
+    skipped, stacked = tuple(info["skipped"]), source.stacked and columns == list(range(len(source.label_names)))
+    return Dataset(source.name, images, label_names, vectors, source.kind, info["fingerprint"], skipped, stacked)
 
 
 def _columns(source: Source, attributes: tuple[str, ...]) -> list[int]:
@@ -241,6 +244,8 @@ def _channels(source: Source) -> int:
 def _exclusive(data: Dataset) -> tuple[tuple[int, ...], ...]:
     """Groups of labels that never occur together: all of them for classes, else found greedily in the data."""
     k = len(data.label_names)
+    if data.stacked:
+        return tuple(tuple(range(at, at + k // 3)) for at in range(0, k, k // 3))
     if data.kind == "classes" and k > 1:
         return (tuple(range(k)),)
     vectors = data.vectors.astype(np.float32)

@@ -37,7 +37,8 @@ FETCHED = {  # the class in torchvision.datasets, the folder it reads, and what 
     "cifar10": ("CIFAR10", "", "cifar-10-python.tar.gz"),
     "celeba": ("CelebA", "celeba", f"{', '.join(_CELEBA[:2])} and the folder {_CELEBA[2]}"),
 }
-BUILT_IN = ("digits", *DRAWN, *FETCHED)
+STACKED = "stacked-mnist"
+BUILT_IN = ("digits", *DRAWN, *FETCHED, STACKED)
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 _ATTRIBUTE_FILE, _PARTITION_FILE = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
 _IDX_IMAGES = "train-images-idx3-ubyte"
@@ -68,10 +69,14 @@ class Source:
     """1 or 3 where that is known without a look at the images."""
     slow: bool = True
     """Whether reading is worth worker processes."""
+    stacked: bool = False
+    """Whether each channel is a picture of its own, with as many labels as the others."""
 
 
 def open_source(data: str) -> Source:
     """The source that `--data` names: a built-in set or a path.
+
+    `stacked-mnist` is made of the digits of `mnist`, `stacked-mnist:DATA` of those of any other `--data`.
 
     A folder or zip is taken as MNIST's files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or .csv),
     or as images whose folders, if there are several, are their labels. A .npy or .npz holds uint8 images [n, h, w],
@@ -88,6 +93,9 @@ def open_source(data: str) -> Source:
         return _drawn(data)
     if data in FETCHED:
         return _fetched(data)
+    stacked, _, below = data.partition(":")
+    if stacked == STACKED:
+        return _stacked(open_source(below or "mnist"))
     root = Path(data).expanduser()
     if not root.exists():
         raise UsageError(
@@ -268,6 +276,36 @@ def _idx_array(root: Path, name: str) -> NDArray[np.uint8]:
     if values.size != np.prod(shape):
         raise UsageError(f"{name} in {root} is cut off: {values.size} bytes of {np.prod(shape)}")
     return values.reshape(shape)
+
+
+def _stacked(digits: Source) -> Source:
+    """Three digits as the red, green and blue of one picture, as by Metz et al., "Unrolled GANs" (2017).
+
+    As many pictures as digits: each digit is once red, once green and once blue, beside others that chance decides.
+    """
+    if digits.kind != "classes" or not digits.label_names or digits.channels == 3:
+        raise UsageError(
+            f"{STACKED} stacks grey pictures of classes, such as digits, and {digits.name} is something else"
+        )
+    shuffle = np.random.Generator(np.random.Philox(key=0))
+    rows = np.stack([shuffle.permutation(len(digits.names)) for _ in range(3)], 1)
+    return Source(
+        STACKED,
+        hashlib.sha256(f"{STACKED} {digits.key}".encode()).hexdigest(),
+        [f"{STACKED} {i}" for i in range(len(rows))],
+        partial(_stack, digits.read, rows),
+        tuple(f"{colour}-{name}" for colour in ("red", "green", "blue") for name in digits.label_names),
+        np.concatenate([digits.labels[column] for column in rows.T], 1),
+        "attributes",
+        digits.size,
+        channels=3,
+        slow=digits.slow,
+        stacked=True,
+    )
+
+
+def _stack(read: Callable[[int], Image.Image], rows: NDArray[np.int64], i: int) -> Image.Image:
+    return Image.merge("RGB", [read(row).convert("L") for row in rows[i].tolist()])
 
 
 def _array_source(
