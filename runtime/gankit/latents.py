@@ -115,7 +115,7 @@ def _box_muller(u: Floats, v: Floats) -> tuple[Floats, Floats]:
 
 def _polynomials(x: Floats) -> Floats:
     """Horner's rule for the three series at once, [3, n, pairs]: with few numbers it is the calls that take time."""
-    total = _SERIES[-1] * x
+    total: Floats = _SERIES[-1] * x
     for coefficient in _SERIES[-2:0:-1]:
         total += coefficient
         total *= x
