@@ -93,6 +93,13 @@ def test_on_cuda_images_can_stay_there(tiny: gankit.Generator) -> None:
 
 
 @pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("batch", [1, 3])
+def test_on_cuda_batches_may_be_smaller_than_the_comparison(tiny: gankit.Generator, batch: int) -> None:
+    with gankit.load(TINY, device="cuda", batch=batch) as generator:
+        assert close(generator.sample(7, seed=1), tiny.sample(7, seed=1))
+
+
+@pytest.mark.usefixtures("gpu")
 def test_on_cuda_float_images_are_converted() -> None:
     model = foreign("float", labels=False)
     with gankit.load(model, device="cuda", batch=8) as generator, gankit.load(model, device="cpu") as cpu:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gankit.backends.base import Backend, Images, Inputs, Lent, settle
 from gankit.backends.cpu import Cpu
 from gankit.errors import DeviceError, UsageError, one_line
-from gankit.session import CUDA, CUDA_OPTIONS, Options, card_of_session, cores, gpu_session
+from gankit.session import CUDA, CUDA_OPTIONS, Options, cores, gpu_session
 
 PROVIDER = CUDA
 MEMORY = "cuda"
@@ -58,10 +58,11 @@ class Cuda(Backend):
         Raises:
             DeviceError: neither gives them.
         """
-        z = np.random.default_rng(0).standard_normal((_CHECKED, self.card.z_dim), np.float32)
-        inputs, shape = [z], (_CHECKED, self.card.height, self.card.width, self.card.channels)
+        n = min(_CHECKED, self.batch)
+        z = np.random.default_rng(0).standard_normal((n, self.card.z_dim), np.float32)
+        inputs, shape = [z], (n, self.card.height, self.card.width, self.card.channels)
         if self.card.labels:
-            inputs.append(np.eye(_CHECKED, len(self.card.labels.names), dtype=np.float32))
+            inputs.append(np.eye(n, len(self.card.labels.names), dtype=np.float32))
         expected, found = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
         cpu.run(inputs, expected, alone=True)
         for layout in ("1", "0"):
@@ -99,7 +100,6 @@ class Cuda(Backend):
         with self._lock:
             if size not in self._batches:
                 session = gpu_session(self._source, PROVIDER, self._options)
-                card_of_session(session, self.card.name)
                 self._batches[size] = _Batch(session, size, self.workers)
             return self._batches[size]
 
