@@ -16,7 +16,7 @@ from gankit_train.batches import Batches
 from gankit_train.config import configure
 from gankit_train.data import open_dataset
 from gankit_train.devices import pick_precision
-from gankit_train.ranks import join
+from gankit_train.ranks import join, leave
 from gankit_train.step import build, step
 
 SMALL: dict[str, Any] = {"filters": 4, "z_dim": 8, "batch_size": 32, "g_norm": "none", "horizontal_flips": True}
@@ -47,6 +47,7 @@ def main(out: Path) -> None:
         weights[name] = {n: getattr(gan, n).state_dict() for n in ("G", "D", "G_ema")}
     if ranks.rank == 0:
         torch.save(weights, out)
+    leave()
 
 
 if __name__ == "__main__":

@@ -46,12 +46,14 @@ def _train(
     config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
     try:
         from gankit_train.loop import train
+        from gankit_train.ranks import leave
         from gankit_train.report import Console
     except ModuleNotFoundError as error:
         raise missing_extra(f"gan-train (module {error.name})", "train") from None
     try:
         with Console() as console:
             finished = train(config, console, out, fresh, dry_run)
+        leave()
     except GankitError as error:
         if os.environ.get("RANK", "0") != "0":  # the first of torchrun's processes says it
             sys.exit(error.exit_code)

@@ -133,3 +133,14 @@ def join(device: str, batch_size: int, packing: int) -> Ranks:
         # One process may pack a large set while the others wait.
         dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))
     return Ranks(dist.get_rank(), dist.get_world_size())
+
+
+def leave() -> None:
+    """Ends what `join` began, once no process needs another one any more; alone, it does nothing.
+
+    A process that ends with its group open may be aborted by gloo's threads, and torchrun then calls the run failed.
+    After an error it is not for calling: the others may wait in an exchange that this process never enters.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
