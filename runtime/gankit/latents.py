@@ -8,7 +8,8 @@ additions, multiplications and divisions, which IEEE 754 rounds the same way eve
 """
 
 import math
-from typing import Literal
+import threading
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,11 +20,19 @@ Floats = NDArray[np.float64]
 
 _STREAMS = {"latents": 0, "labels": 1}
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words for each value of its counter
+_WORD = (1 << 64) - 1
+# Of a Philox before its first word.
+_NOTHING_LEFT: Any = {"buffer": np.zeros(4, np.uint64), "buffer_pos": _WORDS_PER_BLOCK, "has_uint32": 0, "uinteger": 0}
 
-# Of power series, lowest power first: artanh(x) / x in x², sin(x) / x in x², cos(x) in x².
+# Of power series, lowest power first: artanh(x) / x in x², cos(x) in x², sin(x) / x in x².
 _SERIES = np.array(
-    [(1 / (2 * n + 1), (-1) ** n / math.factorial(2 * n + 1), (-1) ** n / math.factorial(2 * n)) for n in range(8)]
+    [(1 / (2 * n + 1), (-1) ** n / math.factorial(2 * n), (-1) ** n / math.factorial(2 * n + 1)) for n in range(8)]
 )[:, :, None, None]
+# After 0 to 4 quarters of a turn: whether cosine and sine have changed places, and their signs.
+_SWAPPED = np.array([False, True, False, True, False])
+_SIGNS = np.array([[1.0, -1.0, -1.0, 1.0, 1.0], [1.0, 1.0, -1.0, -1.0, 1.0]])
+_MANTISSA_BITS = 52
+_HALF_ROOT = np.float64(math.sqrt(0.5)).view(np.int64)
 
 
 def latents(seed: int, start: int, count: int, dim: int) -> NDArray[np.float32]:
@@ -55,10 +64,24 @@ def uniforms(stream: Literal["latents", "labels"], seed: int, start: int, count:
     """
     check_place(seed, start, count)
     blocks = -(-dim // _WORDS_PER_BLOCK)
-    key = np.array([seed, _STREAMS[stream]], dtype=np.uint64)
-    words = np.random.Philox(key=key, counter=start * blocks).random_raw(count * blocks * _WORDS_PER_BLOCK)
+    words = _philox(seed, _STREAMS[stream], start * blocks).random_raw(count * blocks * _WORDS_PER_BLOCK)
     rows = np.asarray(words, dtype=np.uint64).reshape(count, blocks * _WORDS_PER_BLOCK)[:, :dim]
     return (rows >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+_OWN = threading.local()
+
+
+def _philox(seed: int, stream: int, counter: int) -> np.random.Philox:
+    """This thread's one, set there: a new one would first ask the system for a seed that nobody wants."""
+    try:
+        philox: np.random.Philox = _OWN.philox
+    except AttributeError:
+        philox = _OWN.philox = np.random.Philox(0)
+    words = [counter >> shift & _WORD for shift in (0, 64, 128, 192)]
+    place = {"counter": np.array(words, np.uint64), "key": np.array([seed, stream], np.uint64)}
+    philox.state = _NOTHING_LEFT | {"bit_generator": "Philox", "state": place}
+    return philox
 
 
 def check_place(seed: int, start: int, count: int) -> None:
@@ -90,34 +113,32 @@ def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> NDArray[np.float32]:
     return np.asarray(path, np.float32)
 
 
-def _box_muller(u: Floats, v: Floats) -> tuple[Floats, Floats]:
-    """Two independent normals for each pair of uniforms, u in (0, 1] and v in [0, 1), all [n, pairs].
+def _box_muller(u: Floats, v: Floats) -> Floats:
+    """Independent normals of pairs of uniforms, u in (0, 1] and v in [0, 1), both [n, pairs]: [2, n, pairs].
 
     √(-2 log u) times the cosine and the sine of 2πv, to 1e-12: u = m·2^e with log m = 2 artanh((m - 1) / (m + 1)), and
-    sine and cosine within an eighth of a turn, then by quadrant.
+    sine and cosine within an eighth of a turn, then by quadrant. Of one image it is the calls that take time, so there
+    are as few as can be: the three series at once by Horner's rule, both normals at once after it.
     """
-    mantissa, exponent = np.frexp(u)
-    small = mantissa < math.sqrt(0.5)
-    mantissa, exponent = np.where(small, 2.0 * mantissa, mantissa), exponent - small
+    bits = u.view(np.int64)
+    exponent = (bits - _HALF_ROOT) >> _MANTISSA_BITS  # so that m is from √½ to √2
+    mantissa = (bits - (exponent << _MANTISSA_BITS)).view(np.float64)
     s = (mantissa - 1.0) / (mantissa + 1.0)
     turns = 4.0 * v
     quadrant = np.rint(turns)
     angle = (turns - quadrant) * (math.pi / 2)
-    square = angle * angle
-    artanh, sine, cosine = _polynomials(np.stack([s * s, square, square]))
-    radius = np.sqrt(-2.0 * (exponent * math.log(2.0) + 2.0 * s * artanh))
-    sine *= angle
-    which = quadrant.astype(np.int8)
-    odd, upper, left = which & 1 == 1, which & 3 >= 2, (which + 1) & 3 >= 2
-    sine, cosine = np.where(odd, cosine, sine), np.where(odd, sine, cosine)
-    return radius * np.where(left, -cosine, cosine), radius * np.where(upper, -sine, sine)
-
-
-def _polynomials(x: Floats) -> Floats:
-    """Horner's rule for the three series at once, [3, n, pairs]: with few numbers it is the calls that take time."""
-    total: Floats = _SERIES[-1] * x
+    x = np.empty((3, *u.shape))
+    np.multiply(s, s, out=x[0])
+    x[1:] = angle * angle
+    series = _SERIES[-1] * x
     for coefficient in _SERIES[-2:0:-1]:
-        total += coefficient
-        total *= x
-    total += _SERIES[0]
-    return total
+        series += coefficient
+        series *= x
+    series += _SERIES[0]
+    radius = np.sqrt(-2.0 * (exponent * math.log(2.0) + 2.0 * s * series[0]))
+    series[2] *= angle
+    which = quadrant.astype(np.intp)
+    normals: Floats = np.where(_SWAPPED[which], series[:0:-1], series[1:])
+    normals *= _SIGNS.take(which, axis=1)
+    normals *= radius
+    return normals
