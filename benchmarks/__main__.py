@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.machine import machine
 from benchmarks.options import QUICK_RESULTS, RESULTS, Options
 from benchmarks.results import read_all, write
 from benchmarks.rounds import FailedError, MissingError
@@ -138,6 +139,7 @@ def _options(
         pick_device(device)
     if model is not None and not (model.suffix == ".onnx" and model.is_file()):
         raise UsageError(f"--model must be an ONNX file, and {model} is none")
+    machine()  # before anything is measured or written
     results = results or (QUICK_RESULTS if quick else RESULTS)
     return Options(device, quick, peers, peer_dirs, rounds, model, results)
 

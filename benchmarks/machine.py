@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ _PACKAGES = (
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
+@cache
 def machine() -> dict[str, Any]:
-    """Processor, GPU, versions, commit, and how busy the machine was before."""
+    """Processor, GPU, versions, commit, and how busy the machine was: all as it is when this is first asked."""
     info = Path("/proc/cpuinfo")
     text = info.read_text() if info.exists() else ""
     flags = [flag for flag in _FLAGS if flag in text]
@@ -37,7 +39,7 @@ def machine() -> dict[str, Any]:
         "commit": _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"),
         "cpu": f"{model or platform.machine()} ({', '.join(flags)})",
         "cores": cores(),
-        "gpu": _said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"),
+        "gpu": "; ".join(_said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),

@@ -63,12 +63,14 @@ class Model:
         found: Values = json.loads((self.path / "work.json").read_text()) if self.path.is_dir() else {}
         return found
 
-    def inputs(self, n: int) -> Inputs:
-        """What the generator takes for n images: z [n, z_dim] and, for a conditional one, label [n, k]."""
-        import gankit
+    def generator(self) -> Path:
+        """The weights that are sampled, and no others."""
+        return self.file("generator.pt")
 
-        with gankit.load(self.file("plain.onnx"), "cpu") as generator:
-            return [values for values in generator.inputs(n, _SEED) if values is not None]
+    @property
+    def z_dim(self) -> int:
+        """Of the folder's generator."""
+        return int(self.reference()[0][0].shape[1])
 
     def reference(self) -> tuple[Inputs, Images]:
         """Inputs, and the images that every way must make of them."""
@@ -77,7 +79,10 @@ class Model:
                 return [arrays["z"]], arrays["images"]
         import onnxruntime
 
-        inputs = self.inputs(_COMPARED)
+        import gankit
+
+        with gankit.load(self.path, "cpu") as generator:
+            inputs = [values for values in generator.inputs(_COMPARED, _SEED) if values is not None]
         session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
         return inputs, session.run(None, dict(zip(names, inputs, strict=True)))[0]
@@ -124,7 +129,11 @@ def make(folder: str, device: str, quick: bool = False) -> None:
         last.weight.mul_(0.8 / torch.atanh(images).std())
     gan.G_ema.load_state_dict(gan.G.state_dict())
     header = checkpoints.Header(config, shape, None, "nothing", "", 0)
-    checkpoints.save(Path(folder) / "run", header, gan)
+    saved = checkpoints.save(Path(folder) / "run", header, gan)
+    document = checkpoints.read(saved)[1]
+    for name in ("G", "D", "optimizer_g", "optimizer_d"):
+        del document[name]  # who samples does not load them
+    torch.save(document, Path(folder) / "generator.pt")
 
     run, target = Path(folder) / "run", Path(folder)
     list(export_run(run, ["onnx"] if quick else ["onnx", "torchscript"], target, "plain"))

@@ -75,6 +75,11 @@ def spread(result: dict[str, Any]) -> float:
     return float((result["max"] - result["min"]) / result["median"]) if result["median"] else 0.0
 
 
+def noise(result: dict[str, Any]) -> str:
+    """The mark of a figure whose rounds lie too far apart; nothing for others."""
+    return f", noise {spread(result):.0%}" if spread(result) > NOISE else ""
+
+
 def ratio(values: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
     """Of two ways, round by round."""
     return summary([a / b for a, b in zip(values, others, strict=True)])

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import targets
 from benchmarks.results import Document
-from benchmarks.rounds import NOISE, number_text, ratio, spread
+from benchmarks.rounds import noise, number_text, ratio
 from benchmarks.suites import sampling, training
 
 BEGIN, END = "<!-- benchmarks: python -m benchmarks table --write -->", "<!-- /benchmarks -->"
@@ -62,9 +62,13 @@ def section(document: Document) -> str:
 def _head(document: Document) -> str:
     """What was measured, where, and what was left out."""
     machine = document["machine"]
-    where = machine["gpu"] or machine["cpu"]
+    where = f"{machine['cpu']} with {machine['gpu']}" if document["device"] == "cuda" else machine["cpu"]
+    rounds = max(
+        (len(way["values"]) for each in document["metrics"].values() for way in each["ways"].values()), default=0
+    )
     versions = ", ".join(f"{name} {found}" for name, found in machine["versions"].items())
-    parts = [f"{document['about']}.", f"{machine['cores']} cores of {where}, commit {machine['commit']}, {versions}."]
+    parts = [f"{document['about']}, {rounds} round{'s' * (rounds != 1)}."]
+    parts.append(f"{machine['cores']} cores of {where}, commit {machine['commit']}, {versions}.")
     if document["quick"]:
         parts.insert(0, "**A quick run: it shows that all works and not how fast it is.**")
     for said, ways in (("**Failed:**", document["failed"]), ("Left out:", document["missing"])):
@@ -82,9 +86,8 @@ def _metric(document: Document, metric: str) -> str:
     columns += ["share"] * limited + ["beside the best peer, round by round"] * bool(compared)
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, way in ways.items():
-        noise = f", noise {spread(way):.0%}" if spread(way) > NOISE else ""
         shown = f"**{name}**" if document["ways"][name]["ours"] and compared else name
-        row = [shown, number_text(way["median"]), f"{number_text(way['min'])} … {number_text(way['max'])}{noise}"]
+        row = [shown, number_text(way["median"]), f"{number_text(way['min'])} … {number_text(way['max'])}{noise(way)}"]
         if limited:
             row.append(f"{way['share']:.0%} of {way['limit']}" if "share" in way else "")
         if compared:
@@ -95,7 +98,7 @@ def _metric(document: Document, metric: str) -> str:
 
 def _against(ways: dict[str, Any], name: str, other: str) -> str:
     found = ratio(ways[name]["values"], ways[other]["values"])
-    return f"{found['median']:.2f} ({found['min']:.2f} … {found['max']:.2f}) of {other}"
+    return f"{found['median']:.2f} ({found['min']:.2f} … {found['max']:.2f}{noise(found)}) of {other}"
 
 
 def _peer_of(document: Document, metric: str, name: str) -> str | None:

@@ -5,9 +5,11 @@ Every way starts from random numbers and ends with uint8 [n, height, width, chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,9 +61,11 @@ class Way:
         return Row(self.ours, self.precision)
 
 
-def compare(way: Way, images: Callable[[Inputs], Images], model: Model) -> None:
-    """Raises FailedError where a way makes other images than the network does."""
+def compare(way: Way, images: Callable[[Inputs], Images], model: Model, n: int = 32) -> None:
+    """Raises FailedError where a way makes other images than the network does, in a batch of n."""
     inputs, expected = model.reference()
+    which = np.arange(n) % len(expected)
+    inputs, expected = [values[which] for values in inputs], expected[which]
     found = images(inputs)
     if found.shape != expected.shape or found.dtype != np.uint8:
         raise FailedError(f"it makes {found.dtype} {list(found.shape)}, not uint8 {list(expected.shape)}")
@@ -79,6 +83,11 @@ def compare(way: Way, images: Callable[[Inputs], Images], model: Model) -> None:
 def _gankit(file: str, device: Device, model: Model, threads: int, precision: Precision = "auto") -> Opened:
     import gankit
 
+    if device == "cuda":
+        import onnxruntime
+
+        if CUDA not in onnxruntime.get_available_providers():
+            raise MissingError("this onnxruntime is built without CUDA")
     try:
         generator = gankit.load(model.file(file), device, precision, threads=threads)
     except gankit.UsageError as error:  # a precision that this processor does not have
@@ -89,9 +98,9 @@ def _gankit(file: str, device: Device, model: Model, threads: int, precision: Pr
     )
 
 
-def _drawn(images: Callable[[Inputs], Images], model: Model) -> Opened:
-    """With latents as NumPy draws them, and the same labels for every call."""
-    rng, (z, *labels) = np.random.default_rng(0), model.inputs(1)
+def drawn(images: Callable[[Inputs], Images], widths: Sequence[int]) -> Opened:
+    """With latents as NumPy draws them, and the first label for every call; the widths are those of the inputs."""
+    rng, (z, *labels) = np.random.default_rng(0), [np.eye(1, width, dtype=np.float32) for width in widths]
 
     def sample(n: int, i: int) -> Images:
         return images([rng.standard_normal((n, z.shape[1]), np.float32), *(label.repeat(n, 0) for label in labels)])
@@ -103,7 +112,8 @@ def session(file: Path, threads: int, provider: str = CPU, **settings: str) -> A
     """A session of ONNX Runtime as its documentation makes one, but for the number of threads, which all share.
 
     Raises:
-        MissingError: it does not get the provider.
+        MissingError: this onnxruntime is built without the provider.
+        FailedError: the provider does not start or leaves nodes to others, of which ONNX Runtime says nothing.
     """
     import onnxruntime
 
@@ -113,10 +123,21 @@ def session(file: Path, threads: int, provider: str = CPU, **settings: str) -> A
         raise MissingError(f"this onnxruntime is built without {provider}")
     if provider != CPU:
         onnxruntime.preload_dlls()
-    others = [CUDA] if provider == TENSORRT else []  # for what TensorRT leaves out
-    made = onnxruntime.InferenceSession(str(file), options, providers=[(provider, settings), *others])
-    if made.get_providers()[0] != provider:  # it goes on without one that does not start, and says so on no account
-        raise MissingError(f"onnxruntime could not start {provider}")
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    others: list[str] = []
+    if provider == TENSORRT:
+        others = [CUDA]  # for what TensorRT leaves out
+        with suppress(ImportError):
+            import_module("tensorrt")  # a package of its own, whose libraries are then found
+    providers = [(provider, settings), *others]
+    made = onnxruntime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
+    if made.get_providers()[0] != provider:
+        raise FailedError(f"onnxruntime could not start {provider}")
+    if provider != CPU:
+        parts = made.get_provider_graph_assignment_info()
+        places = [(part.ep_name, node.op_type) for part in parts for node in part.get_nodes()]
+        if all(place != provider for place, _ in places) or any(place == CPU for place, _ in places):
+            raise FailedError(f"{provider} leaves nodes to others: {places[:3]}")
     return made
 
 
@@ -127,11 +148,12 @@ def runs(made: Any) -> Callable[[Inputs], Images]:
 
 
 def _onnxruntime(file: str, provider: str, model: Model, threads: int, **settings: str) -> Opened:
-    return _drawn(runs(session(model.file(file), threads, provider, **settings)), model)
+    opened = session(model.file(file), threads, provider, **settings)
+    return drawn(runs(opened), [value.shape[1] for value in opened.get_inputs()])
 
 
 def _tensorrt(precision: str, model: Model, threads: int) -> Opened:
-    z = model.inputs(1)[0].shape[1]
+    z = model.z_dim
     sizes = {f"trt_profile_{name}_shapes": f"z:{n}x{z}" for name, n in (("min", 1), ("opt", 128), ("max", 1024))}
     cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(model.path / f"tensorrt-{precision}")}
     half = {"trt_fp16_enable": str(int(precision == "float16"))}
@@ -139,36 +161,43 @@ def _tensorrt(precision: str, model: Model, threads: int) -> Opened:
 
 
 def _torch(kind: str, device: str, precision: str, model: Model, threads: int) -> Opened:
-    checkpoint = model.checkpoint()
+    weights, z_dim = model.generator(), model.z_dim
     import torch
 
-    from gankit_export.graph import ImageGraph
-    from gankit_train import checkpoints
-
     torch.set_num_threads(threads)
-    header, document = checkpoints.read(checkpoint)
+    torch.backends.cudnn.benchmark = True  # each size comes again and again
     like: Any = {"device": device, "dtype": getattr(torch, precision)}
-    graph: Any = ImageGraph(checkpoints.generator(header, document), header.config.value_range).to(**like)
-    if kind == "eager":  # our own network is channels last from its first layer on
-        graph.generator.body.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+    if kind == "TorchScript" and precision == "float32":
+        graph: Any = torch.jit.load(str(model.file("plain.ts")), device)  # type: ignore[no-untyped-call]
     else:
-        graph = graph.to(memory_format=torch.channels_last)
-    if kind == "compile":
-        graph = torch.compile(graph, dynamic=False)
-    if kind == "TorchScript":
-        if precision == "float32":
-            graph = torch.jit.load(str(model.file("plain.ts")), device)  # type: ignore[no-untyped-call]
+        from gankit_export.graph import ImageGraph
+        from gankit_train import checkpoints
+
+        header, document = checkpoints.read(weights)
+        graph = ImageGraph(checkpoints.generator(header, document), header.config.value_range).to(**like)
+        if kind == "eager":  # our own network is channels last from its first layer on
+            graph.generator.body.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
         else:
-            graph = torch.jit.freeze(torch.jit.trace(graph, torch.zeros(2, header.config.z_dim, **like)))  # type: ignore[no-untyped-call]
+            graph = graph.to(memory_format=torch.channels_last)
+        if kind == "compile":  # on a GPU with CUDA graphs
+            graph = torch.compile(graph, dynamic=False, mode="reduce-overhead" if device == "cuda" else None)
+        if kind == "TorchScript":
+            graph = torch.jit.freeze(torch.jit.trace(graph, torch.zeros(2, z_dim, **like)))  # type: ignore[no-untyped-call]
+    pinned: dict[int, torch.Tensor] = {}
 
     @torch.inference_mode()
     def images(z: Any) -> Images:
-        made: Images = graph(z.to(**like)).cpu().numpy()
-        return made
+        made = graph(z.to(**like))
+        if device == "cpu":
+            return np.asarray(made)
+        host = pinned.setdefault(len(made), torch.empty(made.shape, dtype=made.dtype, pin_memory=True))
+        host.copy_(made, non_blocking=True)
+        torch.cuda.synchronize()
+        return host.numpy().copy()
 
     return Opened(
         lambda inputs: images(torch.from_numpy(inputs[0])),
-        lambda n, i: images(torch.randn(n, header.config.z_dim, device=device)),
+        lambda n, i: images(torch.randn(n, z_dim, device=device)),
     )
 
 
@@ -202,7 +231,7 @@ def _openvino(file: str, precision: Precision, model: Model, threads: int) -> Op
         queue.wait_all()
         return made
 
-    return _drawn(images, model)
+    return drawn(images, [edge.partial_shape[1].get_length() for edge in read.inputs])
 
 
 _PIECE = 16  # images; 16, 32 and 64 are about alike on two cores, and gankit's own workers take 16

@@ -10,7 +10,9 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,17 @@ LIMIT = 900.0  # seconds, which no measurement comes near
 def environment(threads: int, device: str) -> dict[str, str]:
     """For a process that computes on so many threads, and on no GPU where none was asked for."""
     fixed = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")}
-    hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
-    return {**os.environ, **fixed, **hidden, _BEGUN: repr(time.monotonic())}
+    found = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {"LD_LIBRARY_PATH": _cuda_libraries()}
+    return {**os.environ, **fixed, **found, _BEGUN: repr(time.monotonic())}
+
+
+@cache
+def _cuda_libraries() -> str:
+    """Where CUDA's libraries are that came with torch: ONNX Runtime looks only beside itself and there."""
+    spec = find_spec("nvidia")
+    roots = [Path(root) for root in spec.submodule_search_locations or ()] if spec else []
+    folders = [str(folder) for root in roots for folder in sorted(root.glob("*/lib"))]
+    return os.pathsep.join([*folders, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])])
 
 
 def call(function: str, threads: int, device: str, /, **arguments: Any) -> Any:
@@ -75,12 +86,12 @@ def peak_memory() -> float:
 
 
 def _answer(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    from gankit.errors import DeviceError, one_line
+    from gankit.errors import one_line
 
     module, name = function.split(":")
     try:
         return {"value": getattr(import_module(module), name)(**arguments)}
-    except (MissingError, ImportError, DeviceError) as reason:
+    except (MissingError, ImportError) as reason:
         return {"missing": one_line(reason)}
     except FailedError as reason:
         return {"failed": str(reason)}

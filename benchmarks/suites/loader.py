@@ -34,12 +34,20 @@ def run(options: Options) -> Document:
 
 def measure(on: str, cores: int, seconds: float) -> Values:
     """In a process of its own."""
+    import torch
+
     from benchmarks.suites.training import trainer
     from gankit_train.batches import Batches
     from gankit_train.data import open_dataset
 
     step, config, device, real = trainer(on, "auto", cores, ())
     batches, images = Batches(open_dataset("digits", (64, 64), 3), config, device), count(0, len(real))
-    fetch = median(timed(lambda: batches.after(next(images)), seconds / 5))
+
+    def one() -> None:
+        batches.after(next(images))
+        if on == "cuda":
+            torch.cuda.synchronize()
+
+    fetch = median(timed(one, seconds / 5))
     whole = median(timed(step, seconds, warm=1))
     return {FETCH: 1000 * fetch, STEP: 1000 * whole, SHARE: 100 * fetch / whole}

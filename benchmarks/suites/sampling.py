@@ -59,9 +59,9 @@ def measure(way: str, device: str, cores: int, model: str, batches: list[int], s
     opened = chosen.open(files, cores)
     opened.sample(1, 0)
     values = {COLD: since_start()}
-    compare(chosen, opened.images, files)
     numbers = count(1)
     for n in batches:
+        compare(chosen, opened.images, files, n)
         times = timed(lambda n=n: opened.sample(n, next(numbers)), seconds)  # type: ignore[misc]
         values[rate(n)] = n * len(times) / sum(times)
         if n == 1:

@@ -13,7 +13,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks import limits, ways
-from benchmarks.model import Model, model_for
+from benchmarks.model import model_for
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import Values, interleave
@@ -86,6 +86,7 @@ def _generator(kind: str, file: str, device: Device, cores: int, seconds: float)
     import gankit
 
     with gankit.load(file, device, threads=cores) as generator:
+        generator.warmup()
         if kind == "async":
             return asyncio.run(_clients(generator, seconds))
         if kind == "submit":
@@ -113,10 +114,9 @@ async def _clients(generator: object, seconds: float) -> Waits:
 
 def _session(callers: int, file: str, device: str, cores: int, seconds: float) -> Waits:
     provider = CUDA if device == "cuda" else CPU
-    images = ways.runs(ways.session(Path(file), cores, provider))
-    z, *labels = Model(Path(file)).inputs(1)
-    rng = np.random.default_rng(0)
-    return _callers(lambda _: images([rng.standard_normal(z.shape, np.float32), *labels]), callers, seconds)
+    session = ways.session(Path(file), cores, provider)
+    opened = ways.drawn(ways.runs(session), [value.shape[1] for value in session.get_inputs()])
+    return _callers(lambda i: opened.sample(1, i), callers, seconds)
 
 
 _OURS: dict[str, Callable[[str, str, int, float], Waits]] = {

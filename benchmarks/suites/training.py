@@ -121,7 +121,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def run(options: Options) -> Document:
     """Runs of gan-train and of the peers in turn, each from files to weights; and steps on a batch in memory."""
     scripts = find_peers(options.peer_dirs)
-    steps = int(options.pick(24, 4))
+    steps = int(options.pick(240 if options.device == "cuda" else 24, 4))
+    auto = call("benchmarks.suites.training:automatic", options.threads, options.device, on=options.device)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _draw(folder, steps)
@@ -134,25 +135,30 @@ def run(options: Options) -> Document:
             for precision in ("float32",) if options.quick else ("float32", "auto"):
                 way = f"gankit, {precision}" if each is DCGAN else f"gankit, {precision}, PyTorch-GAN's layers"
                 measures[way] = partial(_run, each, precision, steps, folder, numbers, options)
-                rows[way] = Row(True, _AUTO.get(precision, precision))
+                rows[way] = Row(True, auto if precision == "auto" else precision)
         for peer in PEERS if options.peers else ():
             measures[peer.name] = partial(_peer, peer, scripts.get(peer), steps, folder, options)
             rows[peer.name] = Row(False, "float32")
         for precision in () if options.quick else ("float32", "auto"):
             way = f"gankit's step, {precision}"
             measures[way] = partial(_step, precision, options)
-            rows[way] = Row(True, _AUTO.get(precision, precision))
+            rows[way] = Row(True, auto if precision == "auto" else precision)
+        needed = _work(trained, options)
         taken = interleave(measures | limits.measures(options), options.rounds_of(5))
-    metrics = {each.metric: Metric("images/s", work=work) for each, work in _work(trained, options).items()}
+    metrics = {each.metric: Metric("images/s", work=work) for each, work in needed.items()}
     metrics[STEP] = Metric("images/s", work=metrics[DCGAN.metric].work)
     about = (
         f"Drawn bricks at batch {BATCH} from files to weights, on {options.threads} threads, {steps} steps after a "
-        "warm-up of a quarter; auto is bfloat16 where the processor has it"
+        f"warm-up of a quarter; what gan-train packs once, before them, is not counted; auto is {auto} here"
     )
     return document("training", about, options, taken, metrics, rows)
 
 
-_AUTO = {"auto": "bfloat16"}
+def automatic(on: str) -> str:
+    """In a process of its own: the precision that `auto` takes."""
+    from gankit_train.devices import pick_device, pick_precision
+
+    return "bfloat16" if pick_precision("auto", pick_device(on))._enabled else "float32"
 
 
 def find_peers(folders: tuple[Path, ...]) -> dict[Peer, Path]:

@@ -78,6 +78,7 @@ def export_run(
         header.labels,
         variant=header.config.variant,
         data=header.data,
+        fingerprint=header.fingerprint,
         images_seen=header.images,
         ema=ema,
         checkpoint_sha256=checkpoints.sha256(checkpoint),

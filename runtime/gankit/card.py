@@ -31,6 +31,8 @@ class Card:
     output: Literal["uint8", "float"] = "uint8"
     """`uint8`: [n, height, width, channels] in 0 … 255. `float`: float32 [n, channels, height, width] in [-1, 1]."""
     data: str = "unknown"
+    fingerprint: str = ""
+    """Of the training images, so that others of the same name are not taken for them; empty where it is not known."""
     images_seen: int = 0
     """Real images that the discriminator had seen when the weights were taken."""
     ema: bool = False

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+import gankit
 from gankit.errors import GankitError, ModelError, UsageError
 from gankit_train import checkpoints
 from gankit_train.config import Config, configure
 from gankit_train.evaluation import evaluate
 from gankit_train.loop import train
 from gankit_train.measures import MEASURES
-from gankit_train.report import Reporter
+from gankit_train.terminal import Reporter
 from tests.conftest import TINY, Command, picture, refused
 from tests.train.test_measures import quarters
 from tests.train.test_run import Silent, same, weights
@@ -98,17 +99,25 @@ def faces(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_model_file_is_measured_beside_data_with_its_labels(faces: Path, command: Command, tmp_path: Path) -> None:
+def test_a_model_file_is_measured_beside_data_with_its_labels(
+    faces: Path, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tmp_path / "tiny.onnx"
     model.write_bytes(TINY.read_bytes())
+    asked: list[np.ndarray[Any, Any]] = []
+    call = gankit.Generator.__call__
+    monkeypatch.setattr(gankit.Generator, "__call__", lambda self, z, v: asked.append(v) or call(self, z, v))
     result = command("gan-train", "evaluate", model, "--data", faces, "--images", 150, "--device", "cpu")
     assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "tiny-evaluation.json").read_text())
     assert report["data"] == "faces" and report["compared"] == 60 and report["size"] == [8, 8, 3]
     assert {"label_fidelity", "nearest_l1", "sliced_wasserstein"} <= set(report["measures"])
-    assert "ndb needs at least 100 images" in report["not_measured"]["ndb"]
+    assert "at least 100 images of each set, and there are 60: half of the 120 of" in report["not_measured"]["ndb"]
     assert set(report["labels"]) == {"Blond_Hair", "Black_Hair", "Smiling"}
     assert report["labels"]["Blond_Hair"]["real"] == 1
+    # The labels are asked for in the model's order, which is not the data's.
+    blond, black, smiling = (np.concatenate(asked)[:, gankit.load(model).labels.index(n)] for n in report["labels"])
+    assert (blond + black == 1).all() and 0.6 < smiling.mean() < 0.75
     assert (tmp_path / "tiny-evaluation-pairs.png").is_file()
 
 
@@ -142,7 +151,7 @@ def test_data_that_has_changed_is_not_taken_for_the_training_data(run: Path, tmp
     document = torch.load(path, weights_only=True)
     document["config"]["data"] = str(other)
     torch.save(document, tmp_path / "moved.pt")
-    with pytest.raises(UsageError, match=r"other\.npz is no longer what .*moved\.pt was trained on: give --data"):
+    with pytest.raises(UsageError, match=r"other\.npz is not, or no longer, what .*moved\.pt was trained on: give"):
         evaluate(tmp_path / "moved.pt", Reporter(), images=50)
     report = evaluate(tmp_path / "moved.pt", Reporter(), str(other), 50, ["diversity"])
     assert report["data"] == "other" and (tmp_path / "evaluation.json").is_file()

@@ -18,7 +18,7 @@ from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_
 from gankit_train.data.sources import BUILT_IN
 from gankit_train.loop import Finished, train
 from gankit_train.presets import PRESETS
-from gankit_train.report import Reporter
+from gankit_train.terminal import Reporter
 from tests.conftest import Command, picture, refused
 
 
@@ -106,9 +106,11 @@ def test_a_pass_over_the_data_sees_every_image_once(tmp_path: Path) -> None:
     data, config = open_dataset("digits"), configure("dcgan", batch_size=300, seed=4)
     batches = Batches(data, config, torch.device("cpu"))  # three passes in steps that do not divide one
     order = np.concatenate([batches._indices(at) for at in range(0, 15_000, 300)])
+    assert len(batches.held_out) == 100  # a fiftieth, which D never sees
+    seen = sorted(set(range(5000)) - set(batches.held_out))
     for epoch in range(3):
-        assert sorted(order[epoch * 5000 : (epoch + 1) * 5000]) == list(range(5000))
-    assert not np.array_equal(order[:5000], order[5000:10_000])
+        assert sorted(order[epoch * 4900 : (epoch + 1) * 4900]) == seen
+    assert not np.array_equal(order[:4900], order[4900:9800])
     real, label = batches.after(0)
     assert label is None and real.shape == (300, 1, 28, 28)
     assert real.min() == -1 and real.max() == 1
@@ -185,7 +187,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_epochs_are_passes_over_the_data(tmp_path: Path) -> None:
-    assert go(tmp_path, epochs=0.05, batch_size=50)[0].images == 250
+    assert go(tmp_path, epochs=0.05, batch_size=50, held_out=0)[0].images == 250
+    assert go(tmp_path / "held", epochs=0.05, batch_size=49)[0].images == 245  # of 4,900
 
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

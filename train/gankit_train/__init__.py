@@ -2,6 +2,6 @@
 
 >>> from gankit_train.config import configure
 >>> from gankit_train.loop import train
->>> from gankit_train.report import Console
+>>> from gankit_train.terminal import Console
 >>> train(configure("dcgan", data="digits", images=500_000), Console())
 """

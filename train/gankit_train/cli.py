@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -23,7 +24,7 @@ def _train(
     variant: Annotated[
         str,
         typer.Argument(
-            help=f"{', '.join(VARIANTS)}; or presets, to list them; or evaluate, to measure what was trained.",
+            help=f"{', '.join(VARIANTS)}; or presets, to list them; or evaluate RUN, to measure it, or report RUN.",
             metavar="|".join(VARIANTS),
         ),
     ],
@@ -35,7 +36,7 @@ def _train(
 ) -> None:
     """Train a GAN. The same command given again goes on where the run stopped.
 
-    gan-train dcgan --data digits · gan-train cgan --data avatars --size 32 --images 300k · gan-train evaluate --help
+    gan-train dcgan · gan-train cgan --data avatars --size 32 · gan-train evaluate RUN · gan-train report RUN
     """
     if variant == "presets":
         for name, preset in PRESETS.items():
@@ -47,7 +48,7 @@ def _train(
     try:
         from gankit_train.loop import train
         from gankit_train.ranks import leave
-        from gankit_train.report import Console
+        from gankit_train.terminal import Console
     except ModuleNotFoundError as error:
         raise missing_extra(f"gan-train (module {error.name})", "train") from None
     try:
@@ -92,11 +93,10 @@ def _evaluate(
     count = parse_count(images)
     if not 2 <= count <= 1_000_000:
         raise UsageError(f"--images must be at least 2 and at most 1000000, not {count}")
-    if device not in (devices := ("auto", "cuda", "cpu")):
-        raise UsageError(f"--device is one of {', '.join(devices)}, not {device!r}")
+    _refuse_device(device)
     try:
         from gankit_train.evaluation import evaluate
-        from gankit_train.report import Console, show_evaluation
+        from gankit_train.terminal import Console, show_evaluation
     except ModuleNotFoundError as error:
         raise missing_extra(f"gan-train (module {error.name})", "train") from None
     with Console() as console:
@@ -104,6 +104,30 @@ def _evaluate(
     show_evaluation(document)
     beside = f", and {document['pairs']} beside it" if "pairs" in document else ""
     print(f"written: {document['report']}{beside}")
+
+
+def _report(
+    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
+    device: Annotated[str, typer.Option(help="auto, cuda or cpu, to make samples on.")] = "auto",
+    debug: Debug = False,
+) -> None:
+    """Make report.html of a run again: samples over time, curves, diagnosis, measures, nearest training images.
+
+    gan-train report runs/dcgan-digits-28
+    """
+    _refuse_device(device)
+    try:
+        from gankit_train.report import write_report
+        from gankit_train.terminal import Console
+    except ModuleNotFoundError as error:
+        raise missing_extra(f"gan-train (module {error.name})", "train") from None
+    with Console() as console:
+        print(f"written: {write_report(run, console, device)}")
+
+
+def _refuse_device(device: str) -> None:
+    if device not in (devices := ("auto", "cuda", "cpu")):
+        raise UsageError(f"--device is one of {', '.join(devices)}, not {device!r}")
 
 
 _METAVARS = {parse_count: "N", parse_size: "SIZE", parse_list: "N,N,…", parse_names: "NAME,NAME,…"}
@@ -137,7 +161,7 @@ def _signature() -> inspect.Signature:
 _train.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-_COMMANDS = {"evaluate": _evaluate}
+_COMMANDS: dict[str, Callable[..., None]] = {"evaluate": _evaluate, "report": _report}
 """What `gan-train` does beside training."""
 
 

@@ -9,6 +9,7 @@ import math
 import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 from gankit.console import whole_numbers
@@ -101,6 +102,11 @@ class Config:
     )
     epochs: float | None = setting(
         None, "The same as a number of passes over the data.", within=(0.001, math.inf), free=True
+    )
+    held_out: int | None = setting(
+        None,
+        "Images that D never sees: they tell whether it learns the others by heart. [default: 2 %, from 16 to 128]",
+        within=_FROM_0,
     )
     batch_size: int = setting(64, "Images in a step.", within=(2, math.inf))
     z_dim: int = setting(100, "Length of the latent vector.", within=_FROM_1)
@@ -343,3 +349,16 @@ def _shown(value: Any) -> str:
 def flag(name: str) -> str:
     """`batch_size` → `--batch-size`; the variant is no option."""
     return name if name == "variant" else "--" + name.replace("_", "-")
+
+
+def flag_of(name: str, value: Any) -> str:
+    """A setting as it is typed: ("d_widths", (64, 128)) → `--d-widths 64,128`."""
+    if isinstance(value, bool):
+        return flag(name) if value else flag(f"no_{name}")
+    if name == "attribute":
+        return " ".join(f"{flag(name)} {quote(each)}" for each in value)
+    if name == "size":
+        return f"{flag(name)} {value[1]}x{value[0]}"
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
+    return f"{flag(name)} {quote(f'{value:g}' if isinstance(value, float) else str(value))}"

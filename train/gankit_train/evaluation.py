@@ -26,16 +26,17 @@ from gankit_train.devices import pick_device
 from gankit_train.measures import MEASURES, figure, find, refuse
 from gankit_train.measures.classifier import order
 from gankit_train.measures.features import open_features
-from gankit_train.measures.figures import Reference, Sets, shown
+from gankit_train.measures.figures import MOST, Reference, Sets, shown
 from gankit_train.measures.space import Images
 from gankit_train.networks import Shape
 from gankit_train.pairs import pairs_sheet
-from gankit_train.report import Reporter
-from gankit_train.samples import EVALUATED_FROM, samples
+from gankit_train.samples import samples
+from gankit_train.terminal import Reporter
 
 _SCHEMA = 1
 _REAL = 10_000  # images of the data that samples are compared with, at the most
 _IN_PLACE = 50_000  # of the data in the place of samples
+_FROM = 2_000_000  # the first latent: beyond those that the best checkpoint was chosen by
 _CHUNK = 1000
 
 
@@ -99,17 +100,8 @@ def evaluate(
     find(names)
     subject = open_subject(source, device)
     dataset, fits = _data_for(subject, data, report)
-    chosen = order(len(dataset.images))
-    n = min(images, _REAL, len(chosen) // 2)
-    in_place = chosen[: min(images, _IN_PLACE)]  # its first n are none of those that it is compared with
-    device_ = pick_device(device)
-    network = open_features(features, device_) if features else None
-    reference = Reference(dataset, dataset.images[chosen[::-1][:n]], network, device_, report.progress)
-
-    asked = dataset.vectors[np.resize(chosen[::-1], images)] if subject.labels and fits else None
-    fake = _sampled(subject, images, asked, report)
-    ours = Sets(reference, fake, asked)
-    theirs = Sets(reference, dataset.images[in_place], dataset.vectors[in_place], in_place)
+    ours, theirs = _sets(subject, dataset, fits, images, device, features, report)
+    reference, n = ours.reference, len(ours.reference.real)
     if names:
         refuse(names, ours)
     reasons = {name: ours.refusal(name, measure) for name, measure in find(names or list(MEASURES)).items()}
@@ -136,7 +128,7 @@ def evaluate(
         "size": list(subject.shape),
         "training_images": len(dataset.images),
         "samples": images,
-        "compared": n,
+        "compared": min(n, MOST),
         "measures": figures,
         "not_measured": {name: why for name, why in reasons.items() if why},
     }
@@ -159,6 +151,39 @@ def evaluate(
     with written_whole(place) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     return document | {"report": str(place)}
+
+
+def nearest_pairs(source: Path, report: Reporter, images: int, device: str = "auto") -> Images:
+    """The picture of pairs of as many samples of a run or a checkpoint: uint8 [height, width, 3].
+
+    Raises:
+        UsageError: what it was trained on is not there any more. GankitError: the generator fails.
+    """
+    subject = open_subject(source, device)
+    return pairs_sheet(*_sets(subject, *_data_for(subject, None, report), images, device, None, report))
+
+
+def _sets(
+    subject: Subject,
+    dataset: Dataset,
+    fits: bool,
+    images: int,
+    device: str,
+    features: Path | None,
+    report: Reporter,
+) -> tuple[Sets, Sets]:
+    """Samples, and real images in their place."""
+    chosen = order(len(dataset.images))
+    n = min(images, _REAL, len(chosen) // 2)
+    in_place = chosen[: min(images, _IN_PLACE)]  # its first n are none of those that it is compared with
+    device_ = pick_device(device)
+    network = open_features(features, device_) if features else None
+    reference = Reference(dataset, dataset.images[chosen[::-1][:n]], network, device_, report.progress)
+    # Asked for labels as the data has them, but not for those of the very images that they are compared with.
+    asked = dataset.vectors[np.resize(chosen, images)] if subject.labels and fits else None
+    fake = _sampled(subject, images, asked, report)
+    theirs = Sets(reference, dataset.images[in_place], dataset.vectors[in_place], in_place, images)
+    return Sets(reference, fake, asked), theirs
 
 
 def open_subject(source: Path, device: str) -> Subject:
@@ -205,6 +230,7 @@ def _of_file(source: Path, device: str) -> Subject:
         generator,
         card.data if card.data in BUILT_IN else None,
         source.with_name(f"{source.stem}-evaluation.json"),
+        fingerprint=card.fingerprint,
     )
 
 
@@ -215,6 +241,13 @@ def _data_for(subject: Subject, data: str | None, report: Reporter) -> tuple[Dat
         raise UsageError(f"{subject.about['model']} does not say what it was trained on: give --data")
     source = open_source(name)
     height, width, channels = subject.shape
+    if channels not in (1, 3):
+        raise UsageError(
+            f"{subject.about['model']} makes images of {channels} channels: grey (1) and colour (3) it can be"
+        )
+    if source.size != (height, width):
+        own = f"{source.size[1]}x{source.size[0]}"
+        report.line(f"{'scaled':10}{name} has images of {own}: they are made {width}x{height}, as the model's are")
     fit = subject.config.fit if subject.config else "crop"
 
     def opened(labels: tuple[str, ...]) -> Dataset:
@@ -228,7 +261,8 @@ def _data_for(subject: Subject, data: str | None, report: Reporter) -> tuple[Dat
         dataset, fits = opened(()), False
     if data is None and subject.fingerprint not in ("", dataset.fingerprint):
         raise UsageError(
-            f"{name} is no longer what {subject.about['model']} was trained on: give --data to compare with it as it is"
+            f"{name} is not, or no longer, what {subject.about['model']} was trained on: give --data to compare with "
+            "it as it is"
         )
     return dataset, fits
 
@@ -236,14 +270,14 @@ def _data_for(subject: Subject, data: str | None, report: Reporter) -> tuple[Dat
 def _sampled(subject: Subject, n: int, asked: NDArray[np.uint8] | None, report: Reporter) -> Images:
     """Samples, uint8 [n, h, w, c], for labels as the data has them."""
     if asked is None and subject.labels:
-        vectors: NDArray[Any] | None = subject.labels.vectors(None, subject.seed, EVALUATED_FROM, n)
+        vectors: NDArray[Any] | None = subject.labels.vectors(None, subject.seed, _FROM, n)
     else:
         vectors = asked
     fake = np.empty((n, *subject.shape), np.uint8)
     for at in range(0, n, _CHUNK):
         report.progress("sampling", at, n)
         end = min(n, at + _CHUNK)
-        z = latents(subject.seed, EVALUATED_FROM + at, end - at, subject.z_dim)
+        z = latents(subject.seed, _FROM + at, end - at, subject.z_dim)
         fake[at:end] = subject.make(z, None if vectors is None else vectors[at:end].astype(np.float32))
     report.progress("sampling", n, n)
     return fake

@@ -6,7 +6,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -24,18 +24,20 @@ from gankit.images import save_png
 from gankit.labels import Labels
 from gankit.latents import latents
 from gankit_train import checkpoints
-from gankit_train.batches import Batches
+from gankit_train.batches import Batches, held_out_of
 from gankit_train.config import Config, refuse_changes
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.devices import device_name, pick_device, pick_precision
+from gankit_train.diagnosis import Row, diagnose
 from gankit_train.measures import MEASURES, measured, refuse
 from gankit_train.measures.figures import Reference, Sets
+from gankit_train.memory import memory
 from gankit_train.networks import Shape, parameters, plan
 from gankit_train.presets import PRESETS
 from gankit_train.ranks import join
-from gankit_train.report import Reporter, open_board
 from gankit_train.samples import EVALUATED_FROM, samples, sheet
 from gankit_train.step import GAN, build, step
+from gankit_train.terminal import Reporter, open_board
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def train(
     ranks.same((config.to_json(), data.fingerprint, autocast._enabled), "settings or data")
     run = ranks.from_first(lambda: _run_folder(config, data, shape, out, fresh))
     labels = data.labels if config.conditional else None
-    _refuse_measures(config, data)
+    reference = Reference(data, data.images[_chosen(config, data)], None, device, report.progress)
+    _refuse_measures(config, reference)
     header = checkpoints.Header(config, shape, labels, data.name, data.fingerprint, 0)
 
     # New, or where it stopped
@@ -112,8 +115,7 @@ def train(
 
     # The loop. Nothing in it waits for the device but the log ticks.
     board = open_board(run, header.images) if config.tensorboard and first else None
-    if first:
-        _begin(run, config, header.images)
+    rows = _begin(run, config, header.images) if first else []
     intervals = {name: getattr(config, f"{name}_every") for name in ("log", "sample", "checkpoint", "evaluate")}
     sums: dict[str, tuple[Tensor, int]] = {}
     note, since, clock = "", header.images, time.perf_counter()
@@ -134,6 +136,8 @@ def train(
                 if not all(map(np.isfinite, row.values())) or not _finite(gan):
                     kept = checkpoints.find(run)
                     good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
+                    if first:
+                        report.ended(run)
                     raise GankitError(
                         f"the networks diverged (NaN or Inf) by image {header.images:,}; {good}; try lower rates"
                     )
@@ -141,7 +145,7 @@ def train(
                 note = f"{row['images_per_s']:.0f} images/s  D {row['loss_d']:.2f}  G {row.get('loss_g', math.nan):.2f}"
                 best = False
                 if ("evaluate" in due or header.images >= config.images) and first:
-                    row |= _measured(gan, header, data, device, report)
+                    row |= _measured(gan, header, reference)
                     score = MEASURES[config.measures[0]].score(row[config.measures[0]])
                     best = score < header.distance
                     header = replace(header, distance=min(header.distance, score))
@@ -149,8 +153,11 @@ def train(
                     checkpoints.save(run, header, gan)
                 if best:
                     checkpoints.save(run, header, gan, "best")
+                if "sample" in due and first and (by_heart := memory(gan, config, batches, autocast)) is not None:
+                    row["memory"] = round(by_heart, 6)
                 if first:
-                    _append(run / "metrics.jsonl", json.dumps(row))
+                    rows.append(_diagnosed(rows, row, config, report))
+                    _append(run / "metrics.jsonl", json.dumps(rows[-1]))
                 if ("sample" in due or last) and first:
                     pixels = sheet(gan.G_ema, header)
                     save_png(run / "samples" / f"{header.images:09d}.png", pixels)
@@ -167,6 +174,7 @@ def train(
         again = f"the same command with --out {run} and without --fresh" if fresh else "the same command"
         report.line(f"stopped at {header.images:,} images with a checkpoint; {again} goes on from there")
     report.line(f"{'samples':10}{run}/samples/{header.images:09d}.png")
+    report.ended(run)
     report.line(f"{'export':10}gan-export {run}")
     return Finished(run, header.images, (stopped_by or [signal.SIGTERM])[0] if stopped else None)
 
@@ -185,11 +193,20 @@ def _row(gan: GAN, config: Config, images: int, sums: dict[str, tuple[Tensor, in
     return row
 
 
-def _refuse_measures(config: Config, data: Dataset) -> None:
+def _diagnosed(before: Sequence[Row], row: Row, config: Config, report: Reporter) -> Row:
+    """The row with what is wrong, which is reported where the row before did not have it."""
+    findings = diagnose([*before, row], config)
+    told = {finding["sign"] for finding in (before[-1].get("diagnosis", []) if before else [])}
+    for finding in findings:
+        if finding.sign not in told:
+            report.line(f"{'warning':10}{finding}")
+    return row | ({"diagnosis": [finding.to_json() for finding in findings]} if findings else {})
+
+
+def _refuse_measures(config: Config, reference: Reference) -> None:
     """Raises UsageError where one could not be had, before the hours that pass until it is asked for."""
-    chosen = _chosen(config, data)
-    images, asked = data.images[chosen], data.vectors[chosen] if config.conditional else None
-    refuse(config.measures, Sets(Reference(data, images), images, asked))
+    asked = reference.data.vectors[_chosen(config, reference.data)] if config.conditional else None
+    refuse(config.measures, Sets(reference, reference.real, asked))
 
 
 def _chosen(config: Config, data: Dataset) -> NDArray[np.int64]:
@@ -198,17 +215,13 @@ def _chosen(config: Config, data: Dataset) -> NDArray[np.int64]:
     return np.sort(shuffled[: config.evaluate_samples])
 
 
-def _measured(
-    gan: GAN, header: checkpoints.Header, data: Dataset, device: torch.device, report: Reporter
-) -> dict[str, float]:
+def _measured(gan: GAN, header: checkpoints.Header, reference: Reference) -> dict[str, float]:
     """Of fresh samples to as many images of the data, and under their labels; no random state is touched."""
-    config, chosen = header.config, _chosen(header.config, data)
-    asked = data.vectors[chosen] if header.labels else None
+    config, chosen = header.config, _chosen(header.config, reference.data)
+    asked = reference.data.vectors[chosen] if header.labels else None
     z = latents(config.seed, EVALUATED_FROM, len(chosen), config.z_dim)
     fake = samples(gan.G_ema, header, z, None if asked is None else asked.astype(np.float32))
-    figures = measured(
-        config.measures, Sets(Reference(data, data.images[chosen], None, device, report.progress), fake, asked)
-    )
+    figures = measured(config.measures, Sets(reference, fake, asked))
     return {name: round(value, 6) for name, value in figures.items()}
 
 
@@ -238,8 +251,9 @@ def _open_data(config: Config, report: Reporter) -> Dataset:
         raise UsageError(
             f"cgan needs labels and {config.data} has none: put each class into a folder of its own, or use dcgan"
         )
-    if config.batch_size > len(source.names):
+    if config.batch_size > (usable := len(source.names) - held_out_of(len(source.names), config)):
         have = f"{config.data} has {len(source.names)} images"
+        have += f", of which {len(source.names) - usable} are held out" if usable < len(source.names) else ""
         raise UsageError(f"--batch-size {config.batch_size} is too large, as {have}: take a smaller one or more data")
     data = open_dataset(
         source,
@@ -258,7 +272,8 @@ def _open_data(config: Config, report: Reporter) -> Dataset:
 
 def _resolved(config: Config, data: Dataset, shape: Shape) -> Config:
     """The settings with what they left to the data filled in, so that a resumed run compares like with like."""
-    images = config.images if config.epochs is None else max(1, round(config.epochs * len(data.images)))
+    one_pass = len(data.images) - held_out_of(len(data.images), config)
+    images = config.images if config.epochs is None else max(1, round(config.epochs * one_pass))
     attribute = data.label_names if config.conditional else ()
     return replace(config, size=shape[:2], channels=shape[2], attribute=attribute, images=images, epochs=None)
 
@@ -299,14 +314,16 @@ def _finite(gan: GAN) -> bool:
     return all(bool(p.isfinite().all()) for network in (gan.G, gan.D) for p in network.parameters())
 
 
-def _begin(run: Path, config: Config, images: int) -> None:
-    """Writes config.json, and drops the rows of metrics.jsonl that came after the checkpoint."""
+def _begin(run: Path, config: Config, images: int) -> list[Row]:
+    """Writes config.json, and drops the rows of metrics.jsonl that came after the checkpoint; returns the others."""
     with written_whole(run / "config.json") as temporary:
         temporary.write_text(json.dumps(config.to_json(), indent=1) + "\n")
     metrics = run / "metrics.jsonl"
-    rows = metrics.read_text().splitlines() if metrics.exists() else []
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    lines = [line for line in lines if _images_of(line) <= images]
     with written_whole(metrics) as temporary:
-        temporary.write_text("".join(row + "\n" for row in rows if _images_of(row) <= images))
+        temporary.write_text("".join(line + "\n" for line in lines))
+    return [json.loads(line) for line in lines]
 
 
 def _images_of(row: str) -> float:

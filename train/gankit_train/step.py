@@ -16,6 +16,9 @@ from gankit_train.networks import Shape, make_discriminator, make_generator
 from gankit_train.noise import Noise
 from gankit_train.ranks import ALONE, Ranks
 
+_WATCHED = 8
+"""Updates of G between two looks at what takes a little time: that is then less than a hundredth of a step."""
+
 
 @dataclass
 class GAN:
@@ -75,9 +78,12 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
     show_d = partial(show, config=config, noise=noise, images_seen=gan.steps * config.batch_size)
     gan.steps += 1
     for_g = gan.steps % config.critic_steps == 0
+    watched = gan.steps % (config.critic_steps * _WATCHED) == 0
     z = noise.normal(len(real), config.z_dim)
     with torch.set_grad_enabled(for_g), autocast:
         fake = G(z, label)
+    if watched:
+        fake.retain_grad()
 
     # The critic
     shown = fake.detach().float()
@@ -117,7 +123,17 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
         _update(gan, G, gan.optimizer_g, figures["loss_g"])
         D.requires_grad_(True)
         _average(gan, config)
+        if watched:
+            figures["diversity"] = _spread(fake) / _spread(real)
+            # What G is told to change in an image: by how much, in D's scores, it would gain.
+            figures["gradient_fake"] = len(on_fake) * fake.grad.flatten(1).float().norm(dim=1).mean()
     return {name: value.detach() for name, value in figures.items()}
+
+
+@torch.no_grad()
+def _spread(images: Tensor) -> Tensor:
+    """Root mean square distance of [n, c, h, w] from their mean, by every fourth row and column."""
+    return images[:, :, ::4, ::4].float().var(0).mean().sqrt()
 
 
 def _targets(noise: Noise, config: Config, n: int) -> Targets:

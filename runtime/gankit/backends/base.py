@@ -87,9 +87,11 @@ class Backend(ABC):
         """What the model made → images: converts those that are not finished, as the card says.
 
         Raises:
-            ValueError: they have another shape.
+            ValueError: they have another shape, or are no numbers.
         """
         if self.card.output == "float":  # the same scaling and rounding that an exported graph does itself
+            if not np.isfinite(batch).all():
+                raise ValueError("it made pixels that are no numbers (NaN or Inf)")
             batch = np.clip(127.5 * batch.transpose(0, 2, 3, 1) + 128, 0, 255).astype(np.uint8)
         if batch.shape != out.shape:  # NumPy would repeat one image for a whole batch
             raise ValueError(f"it made {list(batch.shape)} of {list(out.shape)}")

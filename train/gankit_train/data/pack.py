@@ -90,6 +90,8 @@ def open_dataset(
     columns = _columns(source, attributes)
     height, width = size or source.size
     channels = channels or source.channels or _channels(source)
+    if source.stacked and channels != 3:
+        raise UsageError(f"{source.name} has a digit in each of 3 channels: it cannot be had with {channels}")
     key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels, fitting]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():

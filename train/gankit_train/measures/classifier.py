@@ -185,6 +185,7 @@ def _shown(data: Dataset, rows: NDArray[np.int64]) -> tuple[Images, NDArray[np.u
     """What the network is trained with: images and their label vectors.
 
     Of stacked pictures the red ones alone: each of the originals is red once, so that none that is held out is shown.
+    (Where it is green or blue, it may be one that is shown.)
     """
     images, vectors = data.images[rows], data.vectors[rows]
     return (images[..., :1], vectors[:, : vectors.shape[1] // images.shape[3]]) if data.stacked else (images, vectors)

@@ -16,7 +16,7 @@ from gankit.errors import UsageError
 from gankit_train.data import Dataset
 from gankit_train.measures import Measure, wasserstein
 from gankit_train.measures.bins import assign, bins_for, different_bins, kmeans
-from gankit_train.measures.classifier import FEATURES, LEAST, Classifier, Progress, classifier_of, heads
+from gankit_train.measures.classifier import FEATURES, LEAST, Classifier, Head, Progress, classifier_of, heads
 from gankit_train.measures.features import (
     Features,
     frechet_distance,
@@ -28,7 +28,8 @@ from gankit_train.measures.neighbours import Nearest, authentic, density_coverag
 from gankit_train.measures.space import Images, Principal
 
 _CPU = torch.device("cpu")
-_MOST = 10_000  # images of each set: more make figures hardly steadier, and all of them slower
+MOST = 10_000
+"""Images of each set, at the most: more make figures hardly steadier, and all of them slower."""
 _FEW = 3_000  # the same for what takes more memory
 _SURE = 0.9
 _MODES = 10_000  # combinations of labels, at the most
@@ -97,6 +98,8 @@ class Sets:
     """The label vectors that those were made for, in the order of the data's labels: [m, k]."""
     rows: NDArray[np.int64] | None = None
     """Where in the data those are, if they are real: [m]."""
+    draws: int = 0
+    """If they are real: how many samples they are to stand beside."""
 
     def __post_init__(self) -> None:
         """Raises UsageError where the images are of different sizes."""
@@ -108,7 +111,7 @@ class Sets:
                 f"{width}x{height}x{channels}: they cannot be compared"
             )
 
-    def even(self, most: int = _MOST) -> tuple[Images, Images]:
+    def even(self, most: int = MOST) -> tuple[Images, Images]:
         """Real and fake ones, as many of each."""
         n = min(len(self.reference.real), len(self.fake), most)
         return self.reference.real[:n], self.fake[:n]
@@ -123,8 +126,8 @@ class Sets:
     def near(self) -> Nearest:
         """The training image nearest to each fake, of 10,000 fakes at the most."""
         reference = self.reference
-        without = None if self.rows is None else self.rows[:_MOST, None]
-        return nearest(self.fake[:_MOST], reference.data.images, reference.space, reference.placed, 1, without)
+        without = None if self.rows is None else self.rows[:MOST, None]
+        return nearest(self.fake[:MOST], reference.data.images, reference.space, reference.placed, 1, without)
 
     @cached_property
     def density_coverage(self) -> tuple[float, float]:
@@ -142,6 +145,12 @@ class Sets:
         if self.rows is None:
             return np.ones(len(self.fake), bool)
         return np.isin(self.rows, self.reference.classifier.held_out)
+
+    @property
+    def questions(self) -> tuple[Head, ...]:
+        """What the classifier is asked of them; of real stacked digits only those that are surely not trained on."""
+        known = self.reference.classifier
+        return known.heads if self.rows is None else known.questions
 
     @cached_property
     def inception(self) -> tuple[Tensor, Tensor]:
@@ -170,7 +179,8 @@ class Sets:
         needed = measure.at_least * unit
         have = len(self.fake) if of_labels else min(len(self.fake), len(self.reference.real))
         if have < needed:
-            return f"{name} needs at least {needed:,} images of each set, and there are {have:,}"
+            half = f": half of the {len(data.images):,} of {data.name}" if have == len(data.images) // 2 else ""
+            return f"{name} needs at least {needed:,} images of each set, and there are {have:,}{half}"
         return ""
 
 
@@ -208,7 +218,7 @@ def nearest_l1(sets: Sets) -> float:
 
 def authenticity(sets: Sets) -> float:
     """The share of the fakes that are no copies, see `gankit_train.measures.neighbours.authentic`."""
-    reference, rows = sets.reference, None if sets.rows is None else sets.rows[:_MOST]
+    reference, rows = sets.reference, None if sets.rows is None else sets.rows[:MOST]
     return float(authentic(sets.near, reference.data.images, reference.space, reference.placed, rows).mean())
 
 
@@ -245,14 +255,14 @@ def label_fidelity(sets: Sets) -> float:
     """
     assert sets.asked is not None
     asked, found = sets.asked[sets.unseen], sets.chances[sets.unseen]
-    return float(np.mean([head.of(found) == head.of(asked) for head in sets.reference.classifier.heads]))
+    return float(np.mean([head.of(found) == head.of(asked) for head in sets.questions]))
 
 
 def shown(sets: Sets) -> dict[str, float]:
     """For each label: the share of the images asked for it in which the classifier finds it."""
     assert sets.asked is not None
     shares = {}
-    for head in sets.reference.classifier.heads:
+    for head in sets.questions:
         asked, found = head.of(sets.asked[sets.unseen]), head.of(sets.chances[sets.unseen])
         for i, column in enumerate(head.columns):
             wanted = asked == (i if len(head.columns) > 1 else 1)
@@ -285,7 +295,10 @@ def divergence(fake: NDArray[np.integer], real: NDArray[np.integer] | NDArray[np
 
 
 def _mode_counts(sets: Sets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """How often each combination of labels comes in the data, by its labels, and in the fakes, by the classifier."""
+    """How often each combination of labels comes in the data, by its labels, and in the fakes, by the classifier.
+
+    In the place of fakes real images are as many draws from the data, which nothing better than chance keeps apart.
+    """
     questions = sets.reference.classifier.heads
 
     def counts(vectors: NDArray[Any]) -> NDArray[np.int64]:
@@ -293,14 +306,17 @@ def _mode_counts(sets: Sets) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         modes = np.ravel_multi_index(answers, [head.answers for head in questions])
         return np.bincount(modes, minlength=sets.reference.mode_count)
 
-    return counts(sets.reference.data.vectors), counts(sets.chances)
+    data = counts(sets.reference.data.vectors)
+    if sets.rows is not None:
+        return data, np.random.Generator(np.random.Philox(0)).multinomial(sets.draws, data / data.sum())
+    return data, counts(sets.chances)
 
 
 def confidence(sets: Sets) -> float:
     """The share of the classifier's answers that it gives a probability of 0.9 or more."""
     found = sets.chances[sets.unseen]
     sure = []
-    for head in sets.reference.classifier.heads:
+    for head in sets.questions:
         chance = found[:, head.columns]
         sure.append((np.maximum(chance, 1 - chance) if len(head.columns) == 1 else chance).max(1) >= _SURE)
     return float(np.mean(sure))
