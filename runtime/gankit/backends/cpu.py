@@ -12,8 +12,8 @@ class Cpu(Backend):
     """A request is shared by workers of one thread each, in small batches.
 
     ONNX Runtime computes a transposed convolution image by image, so threads that share an image wait for each other
-    at every layer; only fewer images than cores are quicker with all threads for each. Two sessions hold the weights
-    twice.
+    at every layer; only fewer than two images for each core are quicker with all threads: of three images one worker
+    would have two, and the other would wait. Two sessions hold the weights twice.
     """
 
     device = "cpu"
@@ -30,8 +30,8 @@ class Cpu(Backend):
         self._names = [value.name for value in self.session.get_inputs()]
 
     def parts(self, n: int) -> list[slice]:
-        """Equal ones."""
-        return even_parts(n, self.batch, self.workers)
+        """Equal ones, or few images all at once."""
+        return super().parts(n) if n < 2 * self.workers else even_parts(n, self.batch, self.workers)
 
     def run(self, inputs: Inputs, out: Images, alone: bool) -> None:
         """Runs it with all threads or with one."""
