@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.results import Document
 from benchmarks.rounds import noise, number_text, ratio, summary
-from benchmarks.suites import export, loader, measures, sampling, serving, startup, training
+from benchmarks.suites import diagnosis, export, loader, measures, sampling, serving, startup, training
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _beside(metric: str, ours: Sequence[str], others: Sequence[str], end: str = 
             return None
         ways = document["metrics"][metric]["ways"]
         names = [name for name in document["ways"] if _fits(name, others, end) or _fits(name, ours, ours_end or end)]
-        gone = [name for name in names if name not in ways]
+        gone = [name for name in names if name in document["missing"] or name in document["failed"]]
         without = f" (without {'; '.join(gone)})" if gone else ""
         return Found(ratio(ways[mine]["values"], ways[other]["values"]), f"{mine} / {other}{without}")
 
@@ -206,6 +206,7 @@ TARGETS = (
         unit=" s",
     ),
     Target("memory of exporting", "export", "cpu", 2000, _most(export.PEAK, ""), at_least=False, unit=" MB"),
+    Target("diagnosis, as a share of training", "diagnosis", "cpu", 1, _most(diagnosis.SHARE, ""), False, " %"),
     Target("10,000 images measured beside 60,000", "measures", "cpu", 60, _most(measures.SECONDS, ""), False, " s"),
     Target("memory of that", "measures", "cpu", 2000, _most(measures.PEAK, ""), False, " MB"),
     Target("--help of each command", "startup", "cpu", 0.3, _most(startup.SECONDS, *startup.HELP), False, " s"),

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -177,6 +178,7 @@ def test_limits_are_measured_in_every_precision(engine: str) -> None:
     arguments = {"engine": engine, "on": "cpu", "cores": 1, "sizes": sizes, "seconds": 0.0}
     found = worker.call("benchmarks.limits:rates", 1, "cpu", **arguments)
     assert limits.RATE.format("float32") in found
+    assert (limits.RATE.format("bfloat16") in found) == (engine != "onnxruntime")
     assert (limits.MEMORY in found) == (engine == "torch")
     assert all(rate > 0 for rate in found.values())
 
@@ -295,6 +297,34 @@ def test_callers_are_counted_while_the_clock_runs() -> None:
         found = serving.measure(way, str(TINY), "cpu", 1, 0.1)
         assert found[serving.REQUESTS] > 0
         assert 0 < found[serving.P50] <= found[serving.P99]
+
+
+def test_the_first_while_of_callers_does_not_count() -> None:
+    begun: list[float] = []
+    waits, seconds = serving._callers(lambda _: begun.append(perf_counter()), 2, 0.05)
+    counted = sum(at >= begun[0] + 0.01 for at in begun)  # a fifth of the time comes before
+    assert seconds == 0.05 and 0 < len(waits) <= counted < len(begun)
+
+
+def test_every_target_knows_the_ways_that_it_speaks_of() -> None:
+    for device in ("cpu", "cuda"):
+        rows = {way.name: way.row for way in WAYS if way.device == device}
+        names = [sampling.ONE, sampling.rate(128), sampling.rate(1024)]
+        values = {name: {way: [1.0] for way in rows} for name in names}
+        values |= {limits.COPY: {"limits by torch": [1e9]}}
+        metrics = {name: Metric("", work={limits.OUT: 1.0}) for name in names}
+        made = document("sampling", "", Options(device), Taken(values), metrics, rows)
+        for each in targets.check([made]):
+            asked = (each.target.suite, each.target.device) == ("sampling", device)
+            assert (each.verdict != "not measured") == asked, each.target.what
+
+
+def test_a_generator_of_ours_that_fails_is_below_and_not_unmeasured() -> None:
+    rows = {name: Row() for name in (OURS, "OpenVINO, --for openvino, float32")}
+    taken = Taken({AT_128: {"OpenVINO, --for openvino, float32": [1.0]}}, failed={OURS: "its images differ"})
+    made = document("sampling", "", Options(), taken, {AT_128: Metric("images/s")}, rows)
+    below = [each for each in targets.check([made]) if each.verdict == "below"]
+    assert len(below) == 3 and all("**failed**: its images differ" in each.measured for each in below)
 
 
 def test_a_profile_names_every_node_and_adds_up(benchmarks: Run, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """What the documents say of the program stays true."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from benchmarks.options import RESULTS
 from benchmarks.results import read_all
+from benchmarks.suites import SUITES, training
 from benchmarks.table import for_readme, page
 from tests.conftest import ROOT
 
@@ -27,14 +32,32 @@ def test_every_picture_and_file_that_is_named_exists() -> None:
 
 
 def test_the_options_in_the_readme_exist() -> None:
-    import gankit.cli
-    import gankit_export.cli
-    import gankit_train.cli
+    from gankit.cli import generate
+    from gankit_export.cli import _export
+    from gankit_train.cli import _COMMANDS, _train
 
-    sources = {"gan-gen": gankit.cli, "gan-export": gankit_export.cli, "gan-train": gankit_train.cli}
-    for program, module in sources.items():
-        config = (ROOT / "train/gankit_train/config.py").read_text() if program == "gan-train" else ""
-        known = Path(str(module.__file__)).read_text() + config
-        for line in re.findall(rf"^{program} .*$", README, re.MULTILINE):
-            for option in re.findall(r"(?<= )--([a-z-]+)", line.split("#")[0]):
-                assert re.search(rf"\b{option.replace('-', '[-_]')}\b", known), (line, option)
+    commands = {f"gan-train {name} ": command for name, command in _COMMANDS.items()}
+    commands |= {"gan-gen ": generate, "gan-export ": _export, "gan-train ": _train}
+    found = 0
+    for line in re.findall(r"^gan-(?:gen|export|train) .*$", README, re.MULTILINE):
+        command = next(command for start, command in commands.items() if line.startswith(start))
+        options = re.findall(r"(?<= )(--?[a-z][a-z-]*)", line.split("#")[0])
+        assert set(options) <= known_options(command), line
+        found += len(options)
+    assert found > 20
+
+
+def known_options(command: Callable[..., Any]) -> set[str]:
+    app = typer.Typer()
+    app.command()(command)
+    parameters = typer.main.get_command(app).params
+    return {option for each in parameters for option in [*each.opts, *each.secondary_opts]} | {"--help"}
+
+
+def test_every_way_that_was_to_be_measured_has_figures_or_a_reason() -> None:
+    for document in read_all(RESULTS):
+        measured = {way for metric in document["metrics"].values() for way in metric["ways"]}
+        assert set(document["ways"]) <= measured | set(document["missing"]) | set(document["failed"]), document["suite"]
+    stored = {document["suite"]: document for document in read_all(RESULTS) if document["device"] == "cpu"}
+    assert {*SUITES, "profile"} <= set(stored)
+    assert {peer.name for peer in training.PEERS} <= set(stored["training"]["ways"])

@@ -9,5 +9,6 @@ SUITES = {
     "encoding": "images/s into PNG, GIF, WebP and arrays",
     "startup": "seconds of the commands' help, and to 64 images from a cold start",
     "measures": "seconds and memory to say how good 10,000 images are, beside 60,000",
+    "diagnosis": "what looking for signs of failure takes of training",
     "loader": "what fetching a batch takes beside the step that trains on it",
 }

@@ -1,5 +1,6 @@
 """Signs of failing runs: told when they last, with flags that can be given, and never on runs that go well."""
 
+import inspect
 from dataclasses import replace
 
 import numpy as np
@@ -8,57 +9,106 @@ import torch
 from torch import nn
 
 from gankit_train.batches import Batches, held_out_of
-from gankit_train.config import VARIANTS, configure
+from gankit_train.cli import _train
+from gankit_train.config import VARIANTS, Config, configure
 from gankit_train.data import open_dataset
 from gankit_train.devices import pick_precision
-from gankit_train.diagnosis import SIGNS, Row, diagnose
+from gankit_train.diagnosis import SIGNS, Finding, Row, _flags, diagnose
 from gankit_train.memory import memory
-from gankit_train.step import build
+from gankit_train.presets import PRESETS
+from gankit_train.step import build, watch
 from tests.train.test_run import same
 
 WELL: Row = {
-    "loss_d": 1.0, "accuracy_real": 0.8, "accuracy_fake": 0.8, "diversity": 0.95, "gradient_fake": 1.0, "memory": 0.1,
+    "loss_d": 1.0, "accuracy_real": 0.8, "accuracy_fake": 0.8, "score_fake": -1.0, "batch_diversity": 0.95,
+    "gradient_fake": 1.0, "memory": 0.1,
 }  # fmt: skip
 FAILING: dict[str, list[Row]] = {
     "D too strong": [{"loss_d": 0.001, "accuracy_real": 1.0, "accuracy_fake": 0.999}] * 30,
-    "collapse": [{"diversity": 0.1}] * 30,
-    "divergence": [{"gradient_fake": 10.0 * 2**i} for i in range(30)],
+    "collapse": [{"batch_diversity": 0.1}] * 30,
+    "divergence": [{"gradient_fake": 20.0 * 2**i} for i in range(30)],
     "oscillation": [{"loss_d": 1 + 0.05 * (-1.3) ** i} for i in range(30)],
     "known by heart": [{"memory": 0.9}] * 30,
 }
+EVERY = 5000  # images between two rows
 
 
 def rows(changes: list[Row], begin: int = 0) -> list[Row]:
-    return [{"images": 5000 * (begin + i + 1)} | WELL | change for i, change in enumerate(changes)]
+    return [{"images": EVERY * (begin + i + 1)} | WELL | change for i, change in enumerate(changes)]
+
+
+def told(history: list[Row], config: Config) -> list[list[Finding]]:
+    """After each row, with what was told before in the rows, as a run has it."""
+    found = []
+    for n in range(1, len(history) + 1):
+        found.append(diagnose(history[:n], config))
+        history[n - 1]["diagnosis"] = [each.to_json() for each in found[-1]]
+    return found
 
 
 @pytest.mark.parametrize("sign", SIGNS)
 def test_a_sign_is_told_when_it_has_lasted(sign: str) -> None:
-    config, before = configure("dcgan"), rows([{}] * 10)
-    history = before + rows(FAILING[sign], 10)
-    told = [[finding.sign for finding in diagnose(history[:n], config)] for n in range(1, len(history) + 1)]
-    assert not any(told[: 10 + SIGNS[sign].lasts - 1]) and sign in told[-1]
-    first = next(n for n, signs in enumerate(told, 1) if sign in signs)
-    (finding,) = (f for f in diagnose(history[:first], config) if f.sign == sign)
-    assert finding.since == history[first - SIGNS[sign].lasts]["images"]
+    config = configure("dcgan")
+    history = rows([{}] * 10) + rows(FAILING[sign], 10) + rows([{}] * 25, 40)
+    signs = [[each for each in after if each.sign == sign] for after in told(history, config)]
+    first = next(n for n, found in enumerate(signs) if found)
+    (finding,) = signs[first]
+    lasted = SIGNS[sign].lasts * config.batch_size  # in images
+    assert finding.since > 10 * EVERY and 0 <= history[first]["images"] - finding.since - lasted < EVERY
     assert str(finding).startswith(f"since image {finding.since:,}: ") and "; try --" in str(finding)
-    # And no more when it is over.
-    assert sign not in [f.sign for f in diagnose(history + rows([{}] * 20, len(history)), config)]
+    assert all(found and found[0].since == finding.since for found in signs[first:40])  # as long as it lasts
+    assert not signs[-1]
+
+
+@pytest.mark.parametrize("sign", ["D too strong", "collapse", "known by heart"])
+@pytest.mark.parametrize(("every", "at"), [(64, 38_464), (5_000, 40_000), (50_000, 100_000)])
+def test_it_is_updates_of_g_that_count_and_not_rows(sign: str, every: int, at: int) -> None:
+    # 300 of 64 images are spared, and so many must then show it, in two rows at least.
+    config, row = configure("dcgan"), WELL | FAILING[sign][0]
+    history = [row | {"images": every * (i + 1)} for i in range(max(3, 40_000 // every))]
+    assert next(history[n - 1]["images"] for n in range(1, 10_000) if diagnose(history[:n], config)) == at
+    slow = replace(config, batch_size=512, critic_steps=5)  # 15 updates of G in 40,000 images
+    assert not diagnose(history[: 40_000 // every], slow)
 
 
 def test_a_run_that_goes_well_is_left_alone() -> None:
     wobble = np.random.default_rng(0)
     history = rows([{name: value * wobble.uniform(0.8, 1.05) for name, value in WELL.items()} for _ in range(200)])
-    assert not any(diagnose(history[:n], configure("dcgan")) for n in range(1, 200))
+    # At the beginning G makes one grey image, and D is right about everything.
+    for row, diversity in zip(history, (0.05, 0.2, 0.4, 0.6), strict=False):
+        row |= {"batch_diversity": diversity, "accuracy_real": 1.0, "accuracy_fake": 1.0, "loss_d": 0.01}
+    assert not any(told(history, configure("dcgan")))
+    # A loss that only grows does not swing.
+    growing = rows([{"loss_d": 1.1**i} for i in range(60)])
+    assert not any(told(growing, configure("dcgan")))
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_batch_of_one_image_again_and_again_is_no_collapse() -> None:
+    one = torch.ones(4, 1, 8, 8)
+    fake = torch.rand(4, 1, 8, 8).requires_grad_()
+    (2 * fake).sum().backward()  # type: ignore[no-untyped-call]
+    seen = watch(one, fake, 4)
+    assert seen["batch_diversity"] == 1 and seen["gradient_fake"] == pytest.approx(4 * 2 * 8)
+
+
+CONFIGS = {name: configure(name) for name in VARIANTS}
+CONFIGS |= {name: configure(preset.variant, preset=name) for name, preset in PRESETS.items()}
+STRENGTHS = ("dropout", "packing", "instance_noise", "r1", "r2", "gradient_penalty")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("sign", SIGNS)
-def test_what_is_advised_can_be_given(sign: str, variant: str) -> None:
-    config = configure(variant)
-    advice = SIGNS[sign].try_(config)
-    replace(config, **advice)  # refuses what does not go together
-    assert advice != {name: getattr(config, name) for name in advice}
+def test_what_is_advised_can_be_given_and_weakens_nothing(sign: str, name: str) -> None:
+    config = CONFIGS[name]
+    flags = _flags(SIGNS[sign], config)
+    entries = [entry for entry in SIGNS[sign].try_(config) if any(v != getattr(config, k) for k, v in entry.items())]
+    assert flags and len(flags) >= len(entries) - 1
+    for entry in entries:
+        assert all(value >= getattr(config, key) for key, value in entry.items() if key in STRENGTHS)
+    known = {f"--{each.replace('_', '-')}" for each in inspect.signature(_train).parameters}
+    assert {word for each in flags for word in each.split() if word.startswith("--")} <= known
+    if sign in ("D too strong", "divergence", "known by heart"):
+        assert all(entry["lr_d"] < config.lr_d for entry in entries if "lr_d" in entry)
 
 
 class Brightness(nn.Module):

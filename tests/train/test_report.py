@@ -6,9 +6,11 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -55,11 +57,11 @@ def test_a_run_ends_with_a_report_that_needs_nothing_else(run: Path) -> None:
     links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href", "xlink:href") and v]
     assert all(link.startswith(("data:", "#")) for link in links)
     assert not re.search(r"url\((?!#)|@import|fetch\(", (run / "report.html").read_text())
-    *sheets, pairs = page.pictures()
-    assert [sheet.size for sheet in sheets] == [(10 * 30 + 2, 8 * 30 + 2)] * 3 and pairs.width > 500
+    *sheets, pairs = page.pictures()  # the last one stands in the viewer, before the strip
+    assert [sheet.size for sheet in sheets] == [(10 * 30 + 2, 8 * 30 + 2)] * 4 and pairs.width > 500
     for said in (
         "320 images seen of 320",
-        "No sign of failure",
+        "No sign of failure. Looked for: D too strong, ",
         "Accuracy",
         "sliced wasserstein",
         "gan-train dcgan --size 28x28 --channels 1 --images 320 --batch-size 16 --filters 4",
@@ -88,13 +90,48 @@ def test_it_is_made_again_with_what_came_since(run: Path, command: Command) -> N
     assert "100 samples after 320 images" in text and "1 sign of failure now" in text
 
 
-def test_data_that_has_moved_costs_only_the_neighbours(run: Path, command: Command) -> None:
-    config = json.loads((run / "config.json").read_text())
+def test_what_cannot_be_read_costs_only_itself(tmp_path: Path, command: Command) -> None:
+    np.save(tmp_path / "pictures.npy", np.random.default_rng(0).integers(0, 256, (100, 16, 16), np.uint8))
+    small = ["--filters", 4, "--batch-size", 16, "--precision", "float32", "--evaluate-samples", 50, "--images", 64]
+    assert command("gan-train", "dcgan", "--data", "pictures.npy", *small, "--out", "run").returncode == 0
+    run = tmp_path / "run"
+    assert "Copies would look the same" in Page(run / "report.html").text
+    (tmp_path / "pictures.npy").unlink()
+    (run / "evaluation.json").write_text('{"measures": {"div')
+    (run / "samples" / "best.png").write_bytes(b"a sheet that somebody has put aside")
+    (run / "samples" / "000000001.png").write_bytes(b"cut off")
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"images": 128, "loss_')
+    assert command("gan-train", "report", run).returncode == 0
+    page = Page(run / "report.html")
+    assert "Not shown: there is no data at" in page.text and "pictures.npy" in page.text
+    assert len(page.pictures()) == 2  # the last sheet, in the viewer and in the strip
     for path in (run / "checkpoints").iterdir():
         path.unlink()
-    (run / "config.json").write_text(json.dumps(config))
     assert command("gan-train", "report", run).returncode == 0
     assert "Not shown: the run has no checkpoint yet" in Page(run / "report.html").text
+
+
+def test_a_report_that_fails_does_not_fail_the_run(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("gankit_train.report.write_report", broken)
+    small = ["--filters", 4, "--batch-size", 16, "--evaluate-samples", 50, "--images", 32]
+    result = command("gan-train", "dcgan", *small, "--out", "run")
+    assert result.returncode == 0 and "not made: out of memory; gan-train report run tries again" in result.stderr
+
+
+def test_pairs_beside_other_data_are_not_taken_for_those_of_the_training_data(run: Path, command: Command) -> None:
+    before = Page(run / "report.html").pictures()[-1].tobytes()
+    np.save(run.parent / "other.npy", np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8))
+    other = ("--data", run.parent / "other.npy", "--images", 50, "--measures", "authenticity")
+    assert command("gan-train", "evaluate", run, *other).returncode == 0
+    assert command("gan-train", "report", run).returncode == 0
+    page = Page(run / "report.html")
+    assert page.pictures()[-1].tobytes() == before and "of other" in page.text
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path, command: Command) -> None:
@@ -117,6 +154,8 @@ def test_the_command_in_it_makes_the_same_settings() -> None:
     flags = " ".join(_changed(config))
     assert flags == "--data 'my pictures' --size 48x64 --attribute 'a b' --attribute c --d-widths 4,8 --lr-d 0.002"
     assert _changed(configure("dcgan", preset="bricks-dcgan", seed=3)) == ["--preset bricks-dcgan", "--seed 3"]
+    resolved = replace(configure("vanilla", preset="mnist-mlp-tanh"), epochs=None, images=640, lr_d=1.2345678e-4)
+    assert _changed(resolved) == ["--preset mnist-mlp-tanh", "--images 640", "--lr-d 0.00012345678"]
     known = {f"--{name.replace('_', '-')}" for name in inspect.signature(_train).parameters}
     assert {flag.split()[0] for flag in _changed(config)} <= known
 

@@ -200,6 +200,9 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) ->
         go(tmp_path, images=256)
     assert [p.name for p in checkpoints.find(tmp_path)] == ["000000064.pt"]
     assert header.images == 64
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["images"] == 128 and "loss_d" not in last
+    assert last["diagnosis"][0]["sign"] == "not finite" and last["diagnosis"][0]["since"] == 128
 
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:

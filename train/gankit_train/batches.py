@@ -25,8 +25,9 @@ class Batches:
         self.epoch, self.order = -1, np.zeros(0, np.int64)
         shuffle = np.random.Generator(np.random.Philox(key=[config.seed, 1 << 63]))
         # D must know none of the images that tell whether it knows the others by heart.
-        rows = shuffle.permutation(len(data.images))
-        self.held_out, self.trained = np.split(rows, [held_out_of(len(rows), config)])
+        count = held_out_of(len(data.images), config)
+        rows = shuffle.permutation(len(data.images)) if count else np.arange(len(data.images))
+        self.held_out, self.trained = np.split(rows, [count])
 
     def after(self, start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """This process' part of the batch after the first `start` images of the run.

@@ -108,14 +108,17 @@ def _evaluate(
 
 def _report(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    device: Annotated[str, typer.Option(help="auto, cuda or cpu, to make samples on.")] = "auto",
+    device: Annotated[
+        str | None, typer.Option(help="auto, cuda or cpu, to make samples on. [default: the run's]")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Make report.html of a run again: samples over time, curves, diagnosis, measures, nearest training images.
 
     gan-train report runs/dcgan-digits-28
     """
-    _refuse_device(device)
+    if device is not None:
+        _refuse_device(device)
     try:
         from gankit_train.report import write_report
         from gankit_train.terminal import Console

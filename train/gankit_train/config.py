@@ -284,6 +284,7 @@ class Config:
     def from_json(cls, document: dict[str, Any]) -> Config:
         """The settings that `to_json` wrote."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        values.setdefault("held_out", 0)  # of a run that was begun before there was such a setting
         return cls(**values)
 
 
@@ -361,4 +362,6 @@ def flag_of(name: str, value: Any) -> str:
         return f"{flag(name)} {value[1]}x{value[0]}"
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
-    return f"{flag(name)} {quote(f'{value:g}' if isinstance(value, float) else str(value))}"
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        value = short
+    return f"{flag(name)} {quote(str(value))}"

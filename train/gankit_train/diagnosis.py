@@ -1,20 +1,28 @@
 """Signs that a run is failing, read from the rows of metrics.jsonl: what is wrong, since when, and what to try.
 
-A sign is looked for in each row and told once it has held for some rows in a row. Nothing is remembered beside the
-rows, so that a resumed run and a report come to the same. Where the thresholds come from is told in docs/quality.md.
+A sign is told once it has held for so many updates of G, and never of the first ones. Nothing is remembered beside the
+rows, so that a resumed run comes to the same. docs/quality.md has the runs that the thresholds were chosen on.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import median, stdev
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
 from typing import Any
 
+from gankit.errors import UsageError
 from gankit_train.config import Config, flag_of
 
 Row = dict[str, Any]
-"""Of metrics.jsonl, see `gankit_train.loop`."""
+"""Of metrics.jsonl: `images`, and the figures since the row before."""
+
+_BEGINNING = 300  # updates of G that are spared: nothing says yet how a run will be
+_LOOK = 1000  # rows that are looked at, at the most, so that no run is slowed by its length
+_FIRST, _WINDOW = 4, 6  # rows: what a value began with; what is compared for swings
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,12 @@ class Sign:
     """In words, with the figures of a row."""
     needs: tuple[str, ...]
     """Rows without one of these are passed over."""
-    holds: Callable[[Sequence[Row]], bool]
+    holds: Callable[[Sequence[Row], Config], bool]
     """Whether the last of these rows shows it; the others came before it."""
     lasts: int
-    """Rows that must show it one after the other before it is told."""
-    try_: Callable[[Config], dict[str, Any]]
-    """Settings that mend it, the likeliest first."""
+    """Updates of G that must show it before it is told, in two rows or more."""
+    try_: Callable[[Config], list[dict[str, Any]]]
+    """Settings that mend it, the likeliest first; those of one entry belong together."""
 
 
 @dataclass(frozen=True)
@@ -53,78 +61,100 @@ class Finding:
         return {"sign": self.sign, "since": self.since, "what": self.what, "try": list(self.flags)}
 
 
-def _too_strong(rows: Sequence[Row]) -> bool:
+def _too_strong(rows: Sequence[Row], config: Config) -> bool:
     row = rows[-1]
-    return bool(min(row["accuracy_real"], row["accuracy_fake"]) > 0.995 and row["loss_d"] < 0.05)
+    if config.loss == "relativistic":
+        return bool(row["loss_d"] < 0.02)
+    if config.loss == "wasserstein":
+        return False  # there D is to be as good as it can
+    sure = min(row["accuracy_real"], row["accuracy_fake"]) > 0.995
+    blurred = config.label_smoothing or config.label_noise or config.label_flips  # keep the loss from falling to 0
+    return bool(sure and (row["loss_d"] < 0.05 or blurred))
 
 
-def _collapsed(rows: Sequence[Row]) -> bool:
-    return bool(rows[-1]["diversity"] < 0.5)
+def _collapsed(rows: Sequence[Row], config: Config) -> bool:
+    return bool(rows[-1]["batch_diversity"] < 0.5)
 
 
-def _diverging(rows: Sequence[Row]) -> bool:
+def _diverging(rows: Sequence[Row], config: Config) -> bool:
     usual = median(row["gradient_fake"] for row in rows[:_FIRST])
-    return bool(len(rows) > _FIRST and rows[-1]["gradient_fake"] > 10 * max(usual, 1.0))
+    return len(rows) > _FIRST and bool(rows[-1]["gradient_fake"] > 10 * max(usual, 1.0))
 
 
-def _oscillating(rows: Sequence[Row]) -> bool:
-    if len(rows) < 3 * _WINDOW:
+def _oscillating(rows: Sequence[Row], config: Config) -> bool:
+    losses = [row["loss_d"] for row in rows[-3 * _WINDOW - 1 :]]
+    if len(losses) <= 3 * _WINDOW:
         return False
-    losses = [row["loss_d"] for row in rows[-3 * _WINDOW :]]
-    first, second, third = (stdev(losses[at : at + _WINDOW]) for at in range(0, 3 * _WINDOW, _WINDOW))
-    return bool(third > 1.5 * second > 2.25 * first and third > 0.5 * max(1.0, abs(median(losses))))
+    steps = [b - a for a, b in pairwise(losses)]
+    first, second, third = (median(map(abs, steps[at : at + _WINDOW])) for at in range(0, 3 * _WINDOW, _WINDOW))
+    turns = sum(a * b < 0 for a, b in pairwise(steps[-_WINDOW:]))  # a loss that only rises does not swing
+    grows = third > 1.5 * second > 2.25 * first and third > 0.25 * max(1.0, abs(median(losses)))
+    return bool(grows and turns >= _WINDOW // 2)
 
 
-def _by_heart(rows: Sequence[Row]) -> bool:
+def _by_heart(rows: Sequence[Row], config: Config) -> bool:
     return bool(rows[-1]["memory"] > 0.5)
 
 
-_FIRST = 4
-_WINDOW = 6
+def _slower(rate: float) -> float:
+    """The usual rate, or a quarter of one that is not above it."""
+    return 2e-4 if rate > 2e-4 else rate / 4
+
 
 SIGNS = {
     "D too strong": Sign(
         lambda row: (
-            f"D is too strong: it is right about {min(row['accuracy_real'], row['accuracy_fake']):.1%} of all images, "
-            f"its loss is {row['loss_d']:.2g}, and G learns little from it"
+            f"D is too strong: its loss is {row['loss_d']:.2g}"
+            + (
+                f" and it is right about {min(row['accuracy_real'], row['accuracy_fake']):.1%} of the images"
+                if "accuracy_real" in row
+                else ""
+            )
+            + ", so that G learns little from it"
         ),
-        ("accuracy_real", "accuracy_fake", "loss_d"),
+        ("loss_d", "score_fake"),
         _too_strong,
-        4,
-        lambda config: {
-            "loss": "non-saturating" if config.loss == "minimax" else config.loss,
-            "lr_d": min(config.lr_d, 2e-4) if config.lr_d > 2e-4 else config.lr_d / 4,
-            "lr_g": max(config.lr_g, 2e-4),
-            "instance_noise": 0.1,
-            "dropout": 0.3,
-        },
+        300,
+        lambda config: [
+            {"loss": "non-saturating"} if config.loss == "minimax" else {},
+            {"lr_d": _slower(config.lr_d), "lr_g": max(config.lr_g, 2e-4)},
+            {"instance_noise": max(config.instance_noise, 0.1)},
+            {"dropout": max(config.dropout, 0.3)},
+        ],
     ),
     "collapse": Sign(
-        lambda row: f"G has collapsed: its images differ by {row['diversity']:.0%} of what real ones do",
-        ("diversity",),
+        lambda row: f"G has collapsed: its images differ by {row['batch_diversity']:.0%} of what real ones do",
+        ("batch_diversity",),
         _collapsed,
-        4,
-        lambda config: {
-            "lr_g": min(config.lr_g, 2e-4),
-            "packing": 2,
-        },
+        300,
+        lambda config: [
+            {"lr_g": _slower(config.lr_g), "lr_d": max(config.lr_d, 2e-4)},
+            {"packing": max(config.packing, 2)},
+            {"loss": "relativistic", "d_norm": "none", "r1": max(config.r1, 1.0), "r2": max(config.r2, 1.0)},
+        ],
     ),
     "divergence": Sign(
-        lambda row: f"D is diverging: its slope on G's images is {row['gradient_fake']:.3g}, and growing",
+        lambda row: (
+            f"D is diverging: G is told to change its images by {row['gradient_fake']:.3g}, ten times and more "
+            "what it was"
+        ),
         ("gradient_fake",),
         _diverging,
-        3,
-        lambda config: {
-            "gradient_penalty": 10.0 if config.loss == "wasserstein" else config.gradient_penalty,
-            "lr_d": min(config.lr_d, 2e-4) if config.lr_d > 2e-4 else config.lr_d / 4,
-        },
+        150,
+        lambda config: [
+            {"gradient_penalty": max(config.gradient_penalty, 10.0), "weight_clip": 0.0, "d_norm": "none"}
+            if config.loss == "wasserstein"
+            else {},
+            {"lr_d": _slower(config.lr_d)},
+            {} if config.loss == "wasserstein" else {"d_norm": "spectral"},
+        ],
     ),
     "oscillation": Sign(
         lambda row: f"the losses swing, and further each time: D's is {row['loss_d']:.3g} now",
         ("loss_d",),
         _oscillating,
-        3,
-        lambda config: {"lr_d": config.lr_d / 2, "lr_g": config.lr_g / 2},
+        150,
+        lambda config: [{"lr_d": config.lr_d / 2, "lr_g": config.lr_g / 2}, {"beta1": 0.0}],
     ),
     "known by heart": Sign(
         lambda row: (
@@ -133,26 +163,62 @@ SIGNS = {
         ),
         ("memory",),
         _by_heart,
-        2,
-        lambda config: {"augment": ("color", "translation", "cutout"), "horizontal_flips": True, "dropout": 0.3},
+        300,
+        lambda config: [
+            {"augment": ("color", "translation", "cutout")},
+            {"dropout": max(config.dropout, 0.3)},
+            {"lr_d": _slower(config.lr_d)},
+        ],
     ),
 }
 
 
 def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
-    """What the last row shows, if it and enough rows before it show it."""
+    """What the last rows show, if enough of them do."""
+    update = config.batch_size * config.critic_steps  # images of one of G
+    before: list[dict[str, Any]] = rows[-2].get("diagnosis", []) if len(rows) > 1 else []
+    told: dict[str, int] = {found["sign"]: found["since"] for found in before}
+    recent = [row for row in rows[-_LOOK:] if row["images"] > _BEGINNING * update]
     findings = []
     for name, sign in SIGNS.items():
-        known = [row for row in rows if all(need in row for need in sign.needs)]
+        known = [row for row in recent if all(need in row for need in sign.needs)]
         shown = 0
-        while shown < len(known) and sign.holds(known[: len(known) - shown]):
+        while shown < len(known) and sign.holds(known[: len(known) - shown], config):
             shown += 1
-        if shown >= sign.lasts:
-            findings.append(Finding(name, known[-shown]["images"], sign.what(known[-1]), _flags(sign, config)))
+            if shown > 1 and (name in told or known[-1]["images"] - known[-shown]["images"] >= sign.lasts * update):
+                since = told[name] if name in told else int(known[-shown]["images"])
+                findings.append(Finding(name, since, sign.what(known[-1]), _flags(sign, config)))
+                break
     return findings
 
 
+def looked_for(rows: Sequence[Row]) -> list[str]:
+    """The signs for which the rows have figures."""
+    return [name for name, sign in SIGNS.items() if any(all(need in row for need in sign.needs) for row in rows)]
+
+
+def read_rows(run: Path) -> list[Row]:
+    """Of a run folder's metrics.jsonl, without what a crash has cut off; none where there is no such file."""
+    path, rows = run / "metrics.jsonl", []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            row["images"] += 0
+        except (ValueError, TypeError, KeyError):
+            continue
+        rows.append(row)
+    return rows
+
+
 def _flags(sign: Sign, config: Config) -> tuple[str, ...]:
-    """Of the settings that are not so already."""
-    changed = {name: value for name, value in sign.try_(config).items() if value != getattr(config, name)}
-    return tuple(flag_of(name, value) for name, value in changed.items())
+    """Of the settings that are not so already, and that go with the others."""
+    flags = []
+    for settings in sign.try_(config):
+        changed = {name: value for name, value in settings.items() if value != getattr(config, name)}
+        try:
+            replace(config, **changed)
+        except UsageError:
+            continue
+        if changed:
+            flags.append(" ".join(flag_of(name, value) for name, value in changed.items()))
+    return tuple(flags)

@@ -25,10 +25,10 @@ from gankit.labels import Labels
 from gankit.latents import latents
 from gankit_train import checkpoints
 from gankit_train.batches import Batches, held_out_of
-from gankit_train.config import Config, refuse_changes
+from gankit_train.config import Config, flag_of, refuse_changes
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.devices import device_name, pick_device, pick_precision
-from gankit_train.diagnosis import Row, diagnose
+from gankit_train.diagnosis import Finding, Row, diagnose, read_rows
 from gankit_train.measures import MEASURES, measured, refuse
 from gankit_train.measures.figures import Reference, Sets
 from gankit_train.memory import memory
@@ -137,7 +137,11 @@ def train(
                     kept = checkpoints.find(run)
                     good = f"the last good checkpoint is {kept[0]}" if kept else "there is no checkpoint yet"
                     if first:
-                        report.ended(run)
+                        row = {name: value for name, value in row.items() if np.isfinite(value)}
+                        slower = " ".join(flag_of(name, getattr(config, name) / 4) for name in ("lr_g", "lr_d"))
+                        finding = Finding("not finite", header.images, "the networks diverged (NaN or Inf)", (slower,))
+                        _append(run / "metrics.jsonl", json.dumps(row | {"diagnosis": [finding.to_json()]}))
+                        report.ended(run, whole=False)
                     raise GankitError(
                         f"the networks diverged (NaN or Inf) by image {header.images:,}; {good}; try lower rates"
                     )
@@ -174,7 +178,7 @@ def train(
         again = f"the same command with --out {run} and without --fresh" if fresh else "the same command"
         report.line(f"stopped at {header.images:,} images with a checkpoint; {again} goes on from there")
     report.line(f"{'samples':10}{run}/samples/{header.images:09d}.png")
-    report.ended(run)
+    report.ended(run, whole=not stopped)
     report.line(f"{'export':10}gan-export {run}")
     return Finished(run, header.images, (stopped_by or [signal.SIGTERM])[0] if stopped else None)
 
@@ -319,18 +323,10 @@ def _begin(run: Path, config: Config, images: int) -> list[Row]:
     with written_whole(run / "config.json") as temporary:
         temporary.write_text(json.dumps(config.to_json(), indent=1) + "\n")
     metrics = run / "metrics.jsonl"
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    lines = [line for line in lines if _images_of(line) <= images]
+    rows = [row for row in read_rows(run) if row["images"] <= images]
     with written_whole(metrics) as temporary:
-        temporary.write_text("".join(line + "\n" for line in lines))
-    return [json.loads(line) for line in lines]
-
-
-def _images_of(row: str) -> float:
-    try:
-        return float(json.loads(row)["images"])
-    except (ValueError, KeyError):
-        return float("inf")  # cut off by a crash
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
 
 
 @contextmanager

@@ -15,17 +15,21 @@ from gankit_train.config import Config
 from gankit_train.samples import EVALUATED_FROM
 from gankit_train.step import GAN
 
+_MOST = 128
+
 
 @torch.no_grad()
 def memory(gan: GAN, config: Config, batches: Batches, autocast: torch.autocast) -> float | None:
     """How far held-out images lie on the way from training images to G's, in D's mean scores; None without any.
+
+    0 where the difference may be chance, by two standard errors; of 128 images at the most.
 
         r_v = (E[D(training)] - E[D(held out)]) / (E[D(training)] - E[D(fake)])
 
     of Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020), equation 1: 0 where D judges
     images that it has never seen as it judges those that it was trained on, 1 where it takes them for G's.
     """
-    n = len(batches.held_out) // config.packing * config.packing
+    n = min(_MOST, len(batches.held_out)) // config.packing * config.packing
     if n < 2 * config.packing:
         return None
     held, label = batches.at(batches.held_out[:n])
@@ -33,8 +37,10 @@ def memory(gan: GAN, config: Config, batches: Batches, autocast: torch.autocast)
     z = torch.from_numpy(latents(config.seed, EVALUATED_FROM, n, config.z_dim)).to(held.device)
     with _judging(gan.D) as D, autocast:
         judged = ((trained, trained_label), (held, label), (gan.G_ema(z, label), label))
-        known, unknown, fake = (D(images, vectors).mean().item() for images, vectors in judged)
-    return (known - unknown) / (known - fake) if known > fake else 0.0
+        scores = [D(images, vectors) for images, vectors in judged]
+    known, unknown, fake = (float(each.mean()) for each in scores)
+    chance = 2 * float(sum(each.var() / len(each) for each in scores[:2])) ** 0.5
+    return (known - unknown) / (known - fake) if known > fake and known - unknown > chance else 0.0
 
 
 @contextmanager

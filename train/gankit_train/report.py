@@ -6,9 +6,9 @@ import base64
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from gankit import __version__
-from gankit.errors import GankitError, ModelNotFoundError
+from gankit.errors import GankitError, ModelNotFoundError, one_line
 from gankit.files import written_whole
 from gankit_train import checkpoints
 from gankit_train.config import Config, configure, flag_of
-from gankit_train.diagnosis import Row
+from gankit_train.diagnosis import SIGNS, Row, looked_for, read_rows
 from gankit_train.measures import MEASURES
 from gankit_train.terminal import Reporter
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SHEETS = 24  # of a run, at the most: so that the file can be mailed
+_WIDE, _LAST = 1000, 2000  # pixels of a sheet and of the last one, at the most
 _PAIRS = 500  # samples whose nearest training images are looked for
+_LATER = "they are looked for when a run is finished, and by gan-train report"
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)  # what reading a damaged file may raise
 _COLOURS = ("#0072B2", "#D55E00", "#009E73")  # of Okabe and Ito, which people who see colours differently tell apart
 _STYLE: Any = {
     "svg.hashsalt": "gankit",
@@ -82,9 +85,9 @@ CHARTS = (
         log=True,
     ),
     Chart(
-        "Diversity",
+        "Diversity of a batch",
         "distance between images of a batch, over that between real ones",
-        {"diversity": "G's images"},
+        {"batch_diversity": "G's images"},
         mark=1.0,
     ),
     Chart(
@@ -94,7 +97,7 @@ CHARTS = (
         mark=0.0,
     ),
     *(Chart(name.replace("_", " "), measure.about, {name: name}) for name, measure in MEASURES.items()),
-    Chart("Speed", "images a second, with sheets and measurements", {"images_per_s": "images/s"}),
+    Chart("Speed", "images a second, without sheets and measurements", {"images_per_s": "images/s"}),
 )
 
 
@@ -110,13 +113,14 @@ class Told:
     flags: list[str] = field(default_factory=list)
 
 
-def write_report(run: Path, report: Reporter, device: str = "auto") -> Path:
+def write_report(run: Path, report: Reporter, device: str | None = None, neighbours: bool = True) -> Path:
     """Makes the report of what a run folder holds now.
 
     Args:
         run: with config.json and metrics.jsonl; sheets, checkpoints and evaluation.json are shown where they are.
         report: where progress goes.
-        device: to make samples on, whose nearest training images are looked for.
+        device: to make samples on, whose nearest training images are looked for; None is the run's own.
+        neighbours: whether to look for them, which takes a pass over the data.
 
     Returns:
         Where it is.
@@ -128,20 +132,18 @@ def write_report(run: Path, report: Reporter, device: str = "auto") -> Path:
 
     try:
         config = Config.from_json(json.loads((run / "config.json").read_text()))
-        rows: list[Row] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    except FileNotFoundError as error:
-        missing = Path(error.filename).name
-        raise ModelNotFoundError(f"{run} is no run folder of gan-train: it has no {missing}") from None
+    except FileNotFoundError:
+        raise ModelNotFoundError(f"{run} is no run folder of gan-train: it has no config.json") from None
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise GankitError(f"{run} cannot be read as a run of gan-train: {error}") from error
 
+    rows = read_rows(run)
     told = findings(rows)
-    evaluation, pairs, no_pairs = _neighbours(run, report, device)
-    seconds = sum(
-        (row["images"] - before) / row["images_per_s"]
-        for before, row in zip([0, *(row["images"] for row in rows)], rows, strict=False)
-        if row["images_per_s"] > 0
-    )
+    evaluation = _evaluation(run)
+    pairs, no_pairs = _pairs(run, evaluation, report, device or config.device) if neighbours else ("", _LATER)
+    timed = [row for row in rows if row.get("images_per_s", 0) > 0]
+    spans = zip([0, *(row["images"] for row in timed)], timed, strict=False)
+    seconds = sum((row["images"] - before) / row["images_per_s"] for before, row in spans)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gankit_train", ""),
         autoescape=True,
@@ -156,13 +158,14 @@ def write_report(run: Path, report: Reporter, device: str = "auto") -> Path:
         command=" ".join(["gan-train", config.variant, *_changed(config)]),
         settings=config.to_json(),
         images=rows[-1]["images"] if rows else 0,
-        rate=median(row["images_per_s"] for row in rows) if rows else 0,
+        rate=median(row["images_per_s"] for row in timed) if timed else 0,
         minutes=seconds / 60,
         told=told,
-        sheets=[{"images": int(path.stem), "picture": _picture(path)} for path in _sheets(run)],
+        looked_for=looked_for(rows),
+        not_looked_for=[name for name in SIGNS if name not in looked_for(rows)],
+        sheets=list(_sheets(run)),
         charts=list(_drawn(rows, told)),
         evaluation=evaluation,
-        form={name: partial(_shown, measure.form) for name, measure in MEASURES.items()},
         pairs=pairs,
         no_pairs=no_pairs,
     )
@@ -191,49 +194,58 @@ def _changed(config: Config) -> list[str]:
     flags = [flag_of("preset", config.preset)] if config.preset else []
     for each in fields(Config):
         value = getattr(config, each.name)
-        if each.name not in ("variant", "preset") and value != getattr(usual, each.name):
+        # None is what the data or the number of images has settled since.
+        if each.name not in ("variant", "preset") and value is not None and value != getattr(usual, each.name):
             flags += [flag_of(each.name, value)]
     return flags
 
 
-def _sheets(run: Path) -> list[Path]:
-    """Some of them, evenly spread, with the first and the last."""
-    paths = sorted((run / "samples").glob("*.png"))
-    if len(paths) <= _SHEETS:
-        return paths
-    return [paths[round(i * (len(paths) - 1) / (_SHEETS - 1))] for i in range(_SHEETS)]
+def _sheets(run: Path) -> Iterator[dict[str, Any]]:
+    """Some of them, evenly spread, with the first and the last; those that cannot be read are left out."""
+    paths = [path for path in sorted((run / "samples").glob("*.png")) if path.stem.isdecimal()]
+    if len(paths) > _SHEETS:
+        paths = [paths[round(i * (len(paths) - 1) / (_SHEETS - 1))] for i in range(_SHEETS)]
+    for path in paths:
+        with suppress(*_DAMAGE), Image.open(path) as image:
+            yield {"images": int(path.stem), "picture": _url(image, _LAST if path == paths[-1] else _WIDE)}
 
 
-def _picture(path: Path) -> str:
-    """A picture as a URL that holds it."""
-    with Image.open(path) as image:
-        buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=90)
-    return _url(buffer.getvalue(), "webp")
-
-
-def _url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _neighbours(run: Path, report: Reporter, device: str) -> tuple[dict[str, Any] | None, str, str]:
-    """What `gan-train evaluate` has written of the run, the picture of pairs, or why there is none."""
-    place, found = run / "evaluation.json", checkpoints.find(run)
-    evaluation: dict[str, Any] | None = json.loads(place.read_text()) if place.exists() else None
-    newest = int(found[0].stem) if found else None
-    if evaluation and evaluation["images_seen"] == newest and "pairs" in evaluation:
-        return evaluation, _picture(run / evaluation["pairs"]), ""
-    if newest is None:
-        return evaluation, "", "the run has no checkpoint yet"
-    from gankit_train.evaluation import nearest_pairs
-
-    try:
-        pixels = nearest_pairs(run, report, _PAIRS, device)
-    except GankitError as error:  # the data may have moved since; all else can still be told
-        return evaluation, "", str(error)
+def _url(image: Image.Image, widest: int = _LAST) -> str:
+    """A picture as an address that holds it, made smaller where it is too wide."""
+    image.thumbnail((widest, 4 * widest))
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=90)
-    return evaluation, _url(buffer.getvalue(), "webp"), ""
+    image.save(buffer, "WEBP", quality=90)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _evaluation(run: Path) -> dict[str, Any] | None:
+    """What `gan-train evaluate` has written, with its figures as they are shown; None without."""
+    with suppress(*_DAMAGE):
+        found: dict[str, Any] = json.loads((run / "evaluation.json").read_text())
+        for name, each in found["measures"].items():
+            form = MEASURES[name].form if name in MEASURES else ".4g"
+            each["shown"] = {which: format(each[which], form) for which in ("value", "real")}
+        return found
+    return None
+
+
+def _pairs(run: Path, evaluation: dict[str, Any] | None, report: Reporter, device: str) -> tuple[str, str]:
+    """The picture of samples and their nearest training images, or why there is none."""
+    kept = checkpoints.find(run)
+    if not kept:
+        return "", "the run has no checkpoint yet"
+    try:
+        header = checkpoints.read(kept[0])[0]
+        # Not of an evaluation of another checkpoint, or beside other data.
+        of = evaluation and (evaluation["images_seen"], evaluation["fingerprint"])
+        if evaluation and of == (header.images, header.fingerprint) and "pairs" in evaluation:
+            with Image.open(run / evaluation["pairs"]) as image:
+                return _url(image), ""
+        from gankit_train.evaluation import nearest_pairs
+
+        return _url(Image.fromarray(nearest_pairs(run, report, _PAIRS, device))), ""
+    except (GankitError, RuntimeError, *_DAMAGE) as error:  # the data may have moved; all else can still be told
+        return "", one_line(error)
 
 
 def _drawn(rows: Sequence[Row], told: Sequence[Told]) -> list[dict[str, str]]:
@@ -277,7 +289,3 @@ def _draw(axis: Axes, chart: Chart, lines: dict[str, list[tuple[int, float]]], t
     axis.set_xlim(0, last)
     if len(lines) > 1:
         axis.legend(frameon=False, ncols=len(lines), loc="upper right", fontsize=8)
-
-
-def _shown(form: str, value: float) -> str:
-    return format(value, form)

@@ -16,7 +16,7 @@ from gankit_train.networks import Shape, make_discriminator, make_generator
 from gankit_train.noise import Noise
 from gankit_train.ranks import ALONE, Ranks
 
-_WATCHED = 8
+WATCHED = 8
 """Updates of G between two looks at what takes a little time: that is then less than a hundredth of a step."""
 
 
@@ -78,7 +78,7 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
     show_d = partial(show, config=config, noise=noise, images_seen=gan.steps * config.batch_size)
     gan.steps += 1
     for_g = gan.steps % config.critic_steps == 0
-    watched = gan.steps % (config.critic_steps * _WATCHED) == 0
+    watched = gan.steps % (config.critic_steps * WATCHED) == 0
     z = noise.normal(len(real), config.z_dim)
     with torch.set_grad_enabled(for_g), autocast:
         fake = G(z, label)
@@ -124,13 +124,30 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
         D.requires_grad_(True)
         _average(gan, config)
         if watched:
-            figures["diversity"] = _spread(fake) / _spread(real)
-            # What G is told to change in an image: by how much, in D's scores, it would gain.
-            figures["gradient_fake"] = len(on_fake) * fake.grad.flatten(1).float().norm(dim=1).mean()
+            figures |= watch(real, fake, len(on_fake))
     return {name: value.detach() for name, value in figures.items()}
 
 
 @torch.no_grad()
+def watch(real: Tensor, fake: Tensor, scores: int) -> dict[str, Tensor]:
+    """What a diagnosis wants to know of a batch, beside what the step has anyway.
+
+    Args:
+        real: [n, c, h, w].
+        fake: the same, with its gradient after a backward pass of G's loss, the mean over `scores` of D's scores.
+        scores: as many.
+
+    Returns:
+        `batch_diversity`, the distance between fakes over that between real ones, and `gradient_fake`, the norm of what
+        an image of G is told to change.
+    """
+    assert fake.grad is not None
+    told = fake.grad.flatten(1).float().norm(dim=1).mean()
+    ours, theirs = _spread(fake), _spread(real)
+    alike = torch.ones_like(theirs)  # where all real ones are one image, G can be no less varied
+    return {"batch_diversity": torch.where(theirs > 0, ours / theirs, alike), "gradient_fake": scores * told}
+
+
 def _spread(images: Tensor) -> Tensor:
     """Root mean square distance of [n, c, h, w] from their mean, by every fourth row and column."""
     return images[:, :, ::4, ::4].float().var(0).mean().sqrt()

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from gankit.errors import GankitError, MissingExtraError
+from gankit.errors import MissingExtraError, one_line
 from gankit_train.measures import MEASURES
 
 _PLAIN_SECONDS = 15  # between two lines of progress where there is no terminal
@@ -27,8 +27,8 @@ class Reporter:
     def progress(self, what: str, done: int, total: int, note: str = "") -> None:
         """How far it is."""
 
-    def ended(self, run: Path) -> None:
-        """A run folder has got all that it gets for now, be it after an error."""
+    def ended(self, run: Path, whole: bool) -> None:
+        """A run folder has got all that it gets for now; it is not whole after a stop or an error."""
 
 
 class Console(Reporter):
@@ -62,14 +62,14 @@ class Console(Reporter):
             self._last = time.monotonic()
             self.line(f"{what:10}{done:,} of {total:,}  {note}")
 
-    def ended(self, run: Path) -> None:
-        """Makes the report."""
-        from gankit_train.report import write_report
-
+    def ended(self, run: Path, whole: bool) -> None:
+        """Makes the report, without what takes long where the run is not whole."""
         try:
-            self.line(f"{'report':10}{write_report(run, self)}")
-        except GankitError as error:  # what was trained is there all the same
-            self.line(f"{'report':10}not made: {error}")
+            from gankit_train.report import write_report
+
+            self.line(f"{'report':10}{write_report(run, self, neighbours=whole)}")
+        except Exception as error:  # whatever it is, what was trained is there all the same
+            self.line(f"{'report':10}not made: {one_line(error)}; gan-train report {run} tries again")
 
 
 def show_evaluation(document: dict[str, Any]) -> None:

@@ -1,0 +1,122 @@
+"""Trains what `quality.md` speaks of, and makes that page: runs that fail, and the same after following the advice.
+
+python docs/quality.py train DATA [NAME…]    # DATA: a folder with mnist.zip; all, or those that are named
+python docs/quality.py page
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).parent
+RUNS = Path("runs/quality")
+_COLUMNS, _ROWS = 10, 4  # of a sheet, and of them those that are shown
+_OFTEN = "--filters 32 --sample-every 10k"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that was made to fail, and the same command with flags that the diagnosis gave."""
+
+    name: str
+    title: str
+    arguments: str
+    """Of gan-train."""
+    advice: str
+    """The flags that were followed, as the line gave them."""
+    seen: str
+    """What one sees, before and after."""
+
+
+FAILURES: list[Failure] = []
+
+
+def train(data: Path, names: list[str]) -> None:
+    """Each run and its cure, one after the other; what is there already goes on, or is left as it is."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    _hundred(data)
+    for failure in FAILURES:
+        if names and failure.name not in names:
+            continue
+        for name, more in ((failure.name, ""), (f"{failure.name}-mended", failure.advice)):
+            line = f"gan-train {failure.arguments} {more} --out {RUNS.resolve() / name}"
+            line = line.replace("hundred.npy", str(RUNS.resolve() / "hundred.npy"))
+            print(line, flush=True)
+            subprocess.run(line.split(), cwd=data, check=False)  # one that diverges ends with an error
+
+
+def _hundred(data: Path) -> None:
+    """The first hundred digits of MNIST."""
+    with zipfile.ZipFile(data / "mnist.zip") as archive:
+        name = next(name for name in archive.namelist() if "train-images" in name)
+        raw = archive.read(name)
+    raw = gzip.decompress(raw) if name.endswith(".gz") else raw
+    np.save(RUNS / "hundred.npy", np.frombuffer(raw, np.uint8, offset=16).reshape(-1, 28, 28)[:100])
+
+
+def page() -> None:
+    """Makes the page and its pictures out of the runs."""
+    sections = [_section(failure) for failure in FAILURES]
+    (HERE / "quality.md").write_text("\n".join([_HEAD, *sections]))
+
+
+_HEAD = """# What is wrong, and what helps
+
+Four runs that were made to fail, what `gan-train` said while they did, and the same command with the flags that it
+advised. Samples are not chosen; they are the first latents of seed 0. Made by `docs/quality.py`, on two CPU cores.
+"""
+
+
+def _section(failure: Failure) -> str:
+    (HERE / "quality").mkdir(exist_ok=True)
+    for name in (failure.name, f"{failure.name}-mended"):
+        _sheet(name)
+    rows, mended = _rows(failure.name), _rows(f"{failure.name}-mended")
+    told = {found["sign"]: found for row in rows for found in row.get("diagnosis", [])}
+    lines = [_told(found) for found in told.values()]
+    left = {found["sign"] for found in mended[-1].get("diagnosis", [])}
+    after = f"At its end it still says: {', '.join(sorted(left))}." if left else "At its end it says nothing any more."
+    return "\n\n".join(
+        [
+            f"## {failure.title}",
+            f"`gan-train {failure.arguments}` · {rows[-1]['images']:,} images seen",
+            *lines,
+            f"![Samples](quality/{failure.name}.png)",
+            f"With `{failure.advice}`, {mended[-1]['images']:,} images. {after}",
+            f"![Samples after the advice](quality/{failure.name}-mended.png)",
+            failure.seen + "\n",
+        ]
+    )
+
+
+def _told(found: dict[str, Any]) -> str:
+    flags = ", then ".join(f"`{flag}`" for flag in found["try"])
+    return f"> since image {found['since']:,}: {found['what']}; try {flags}"
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in (RUNS / name / "metrics.jsonl").read_text().splitlines()]
+
+
+def _sheet(name: str) -> None:
+    newest = max((RUNS / name / "samples").glob("*.png"))
+    with Image.open(newest) as image:
+        rows_shown = min(image.height, 2 + _ROWS * ((image.width - 2) // _COLUMNS))
+        part = image.crop((0, 0, image.width, rows_shown))
+        scale = 2 if image.width < 400 else 1
+        size = (part.width * scale, part.height * scale)
+        part.resize(size, Image.Resampling.NEAREST).save(HERE / "quality" / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[2]).resolve(), sys.argv[3:]) if sys.argv[1] == "train" else page()
