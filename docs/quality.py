@@ -38,7 +38,37 @@ class Failure:
     """What one sees, before and after."""
 
 
-FAILURES: list[Failure] = []
+_MNIST = f"dcgan --data mnist.zip {_OFTEN}"
+FAILURES = [
+    Failure(
+        "strong",
+        "A discriminator that is far too strong",
+        f"{_MNIST} --lr-d 2e-3 --lr-g 1e-5 --images 60k",
+        "--lr-d 0.0002 --lr-g 0.0002",
+        "",
+    ),
+    Failure(
+        "collapse",
+        "A generator that collapses",
+        f"{_MNIST} --lr-g 5e-3 --lr-d 5e-5 --images 60k",
+        "--lr-g 0.0002 --lr-d 0.0002",
+        "",
+    ),
+    Failure(
+        "divergence",
+        "A critic that diverges",
+        f"wgan-gp --data mnist.zip {_OFTEN} --gradient-penalty 0.0001 --lr-d 5e-3 --images 40k",
+        "--gradient-penalty 10 --lr-d 0.0002",
+        "",
+    ),
+    Failure(
+        "heart",
+        "A hundred images, known by heart",
+        f"dcgan --data hundred.npy {_OFTEN} --images 150k",
+        "--augment color,translation,cutout --lr-d 5e-05",
+        "",
+    ),
+]
 
 
 def train(data: Path, names: list[str]) -> None:

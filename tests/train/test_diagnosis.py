@@ -83,6 +83,19 @@ def test_a_run_that_goes_well_is_left_alone() -> None:
     assert not any(told(growing, configure("dcgan")))
 
 
+def test_a_penalised_critic_that_is_steep_from_the_start_is_diverging() -> None:
+    config = configure("wgan-gp")  # whose penalty holds the slope near 1
+    for slope, signs in ((5.0, []), (50.0, ["divergence"])):
+        history = [{"images": 5000 * (i + 1), "gradient_fake": slope} for i in range(60)]
+        assert [finding.sign for finding in diagnose(history, config)] == signs
+
+
+def test_a_sign_that_follows_from_another_is_not_told_beside_it() -> None:
+    strong, heart = FAILING["D too strong"][0], FAILING["known by heart"][0]
+    for change, sign in ((strong | {"batch_diversity": 0.1}, "D too strong"), (strong | heart, "known by heart")):
+        assert [finding.sign for finding in diagnose(rows([change] * 20), configure("dcgan"))] == [sign]
+
+
 def test_a_batch_of_one_image_again_and_again_is_no_collapse() -> None:
     one = torch.ones(4, 1, 8, 8)
     fake = torch.rand(4, 1, 8, 8).requires_grad_()

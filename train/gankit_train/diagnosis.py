@@ -77,8 +77,10 @@ def _collapsed(rows: Sequence[Row], config: Config) -> bool:
 
 
 def _diverging(rows: Sequence[Row], config: Config) -> bool:
-    usual = median(row["gradient_fake"] for row in rows[:_FIRST])
-    return len(rows) > _FIRST and bool(rows[-1]["gradient_fake"] > 10 * max(usual, 1.0))
+    slope = rows[-1]["gradient_fake"]
+    if config.gradient_penalty:  # holds it near 1
+        return bool(slope > 20)
+    return len(rows) > _FIRST and bool(slope > 10 * max(median(row["gradient_fake"] for row in rows[:_FIRST]), 1.0))
 
 
 def _oscillating(rows: Sequence[Row], config: Config) -> bool:
@@ -134,10 +136,7 @@ SIGNS = {
         ],
     ),
     "divergence": Sign(
-        lambda row: (
-            f"D is diverging: G is told to change its images by {row['gradient_fake']:.3g}, ten times and more "
-            "what it was"
-        ),
+        lambda row: f"D is diverging: its slope on G's images is {row['gradient_fake']:,.0f}, far beyond what is usual",
         ("gradient_fake",),
         _diverging,
         150,
@@ -173,6 +172,10 @@ SIGNS = {
 }
 
 
+_FOLLOWS = {"D too strong": "collapse", "known by heart": "D too strong"}
+"""What a sign brings about by itself, so that it is not told beside it."""
+
+
 def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
     """What the last rows show, if enough of them do."""
     update = config.batch_size * config.critic_steps  # images of one of G
@@ -189,7 +192,8 @@ def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
                 since = told[name] if name in told else int(known[-shown]["images"])
                 findings.append(Finding(name, since, sign.what(known[-1]), _flags(sign, config)))
                 break
-    return findings
+    found = {finding.sign for finding in findings}
+    return [finding for finding in findings if not any(_FOLLOWS.get(cause) == finding.sign for cause in found)]
 
 
 def looked_for(rows: Sequence[Row]) -> list[str]:

@@ -288,4 +288,4 @@ def _draw(axis: Axes, chart: Chart, lines: dict[str, list[tuple[int, float]]], t
     axis.locator_params(axis="x", nbins=6)
     axis.set_xlim(0, last)
     if len(lines) > 1:
-        axis.legend(frameon=False, ncols=len(lines), loc="upper right", fontsize=8)
+        axis.legend(frameon=False, ncols=len(lines), loc="lower right", bbox_to_anchor=(1, 1), borderpad=0, fontsize=8)
