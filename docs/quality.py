@@ -57,14 +57,14 @@ FAILURES = [
     Failure(
         "divergence",
         "A critic that diverges",
-        f"wgan-gp --data mnist.zip {_OFTEN} --gradient-penalty 0.0001 --lr-d 5e-3 --images 40k",
+        f"wgan-gp --data mnist.zip {_OFTEN} --gradient-penalty 0.0001 --lr-d 5e-3 --images 80k",
         "--gradient-penalty 10 --lr-d 0.0002",
         "",
     ),
     Failure(
         "heart",
         "A hundred images, known by heart",
-        f"dcgan --data hundred.npy {_OFTEN} --images 150k",
+        f"dcgan --data hundred.npy {_OFTEN} --images 100k",
         "--augment color,translation,cutout --lr-d 5e-05",
         "",
     ),

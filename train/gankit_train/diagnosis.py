@@ -20,7 +20,6 @@ from gankit_train.config import Config, flag_of
 Row = dict[str, Any]
 """Of metrics.jsonl: `images`, and the figures since the row before."""
 
-_BEGINNING = 300  # updates of G that are spared: nothing says yet how a run will be
 _LOOK = 1000  # rows that are looked at, at the most, so that no run is slowed by its length
 _FIRST, _WINDOW = 4, 6  # rows: what a value began with; what is compared for swings
 
@@ -36,7 +35,7 @@ class Sign:
     holds: Callable[[Sequence[Row], Config], bool]
     """Whether the last of these rows shows it; the others came before it."""
     lasts: int
-    """Updates of G that must show it before it is told, in two rows or more."""
+    """Updates of G that must show it before it is told, in two rows or more; as many at the beginning are spared."""
     try_: Callable[[Config], list[dict[str, Any]]]
     """Settings that mend it, the likeliest first; those of one entry belong together."""
 
@@ -181,9 +180,9 @@ def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
     update = config.batch_size * config.critic_steps  # images of one of G
     before: list[dict[str, Any]] = rows[-2].get("diagnosis", []) if len(rows) > 1 else []
     told: dict[str, int] = {found["sign"]: found["since"] for found in before}
-    recent = [row for row in rows[-_LOOK:] if row["images"] > _BEGINNING * update]
     findings = []
     for name, sign in SIGNS.items():
+        recent = [row for row in rows[-_LOOK:] if row["images"] > sign.lasts * update]
         known = [row for row in recent if all(need in row for need in sign.needs)]
         shown = 0
         while shown < len(known) and sign.holds(known[: len(known) - shown], config):
