@@ -45,28 +45,32 @@ FAILURES = [
         "A discriminator that is far too strong",
         f"{_MNIST} --lr-d 2e-3 --lr-g 1e-5 --images 60k",
         "--lr-d 0.0002 --lr-g 0.0002",
-        "",
+        "Before: the same noise in every place. After: digits, as far as 60,000 images go.",
     ),
     Failure(
         "collapse",
         "A generator that collapses",
         f"{_MNIST} --lr-g 5e-3 --lr-d 5e-5 --images 60k",
         "--lr-g 0.0002 --lr-d 0.0002",
-        "",
+        "Before: one blurred figure again and again; the sign passed at the very end, as the blur began to vary. "
+        "After: digits.",
     ),
     Failure(
         "divergence",
         "A critic that diverges",
         f"wgan-gp --data mnist.zip {_OFTEN} --gradient-penalty 0.0001 --lr-d 5e-3 --images 80k",
         "--gradient-penalty 10 --lr-d 0.0002",
-        "",
+        "Before: rough digits all the same, as Adam minds the direction of a slope and not its size; at each "
+        "measurement 1.5 to 1.8 times as far from the data as with the usual penalty. After: smoother ones.",
     ),
     Failure(
         "heart",
         "A hundred images, known by heart",
         f"dcgan --data hundred.npy {_OFTEN} --images 100k",
         "--augment color,translation,cutout --lr-d 5e-05",
-        "",
+        "Before: the sheet looks well, which is why this sign is needed: D takes digits that it has not seen for G's. "
+        "After: it judges both alike. The images are rougher (a distance of 0.15 beside 0.09): what helps more are "
+        "more images.",
     ),
 ]
 
