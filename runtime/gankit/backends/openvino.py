@@ -15,7 +15,7 @@ _FIRST = threading.Lock()  # two threads that call OpenVINO's Python binding for
 
 
 class OpenVINO(Backend):
-    """As many streams as workers, each with one core; fewer images than cores are quicker with all cores for each.
+    """As many streams as workers, each with one core; up to a batch of images is quicker with all cores for all.
 
     OpenVINO's own package and not its provider for ONNX Runtime, which offers itself on Intel's CPUs alone.
     """
@@ -54,8 +54,8 @@ class OpenVINO(Backend):
             raise ModelError(f"{name} cannot be opened by OpenVINO: {one_line(error)}") from error
 
     def parts(self, n: int) -> list[slice]:
-        """Equal ones."""
-        return even_parts(n, self.batch, self.workers)
+        """Equal ones, or one for all cores."""
+        return super().parts(n) if n <= self.batch else even_parts(n, self.batch, self.workers)
 
     def run(self, inputs: Inputs, out: Images, alone: bool) -> None:
         """Runs it with all cores, or in a stream that is free."""
