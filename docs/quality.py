@@ -7,7 +7,6 @@ python docs/quality.py page
 from __future__ import annotations
 
 import gzip
-import json
 import subprocess
 import sys
 import zipfile
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from recipes import save_sheet
+
+from gankit_train.diagnosis import read_rows
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/quality")
-_COLUMNS, _ROWS = 10, 4  # of a sheet, and of them those that are shown
 _OFTEN = "--filters 32 --sample-every 10k"
 
 
@@ -114,8 +114,8 @@ advised. Samples are not chosen; they are the first latents of seed 0. Made by `
 def _section(failure: Failure) -> str:
     (HERE / "quality").mkdir(exist_ok=True)
     for name in (failure.name, f"{failure.name}-mended"):
-        _sheet(name)
-    rows, mended = _rows(failure.name), _rows(f"{failure.name}-mended")
+        save_sheet(RUNS / name, HERE / "quality" / f"{name}.png")
+    rows, mended = read_rows(RUNS / failure.name), read_rows(RUNS / f"{failure.name}-mended")
     told = {found["sign"]: found for row in rows for found in row.get("diagnosis", [])}
     lines = [_told(found) for found in told.values()]
     left = {found["sign"] for found in mended[-1].get("diagnosis", [])}
@@ -136,20 +136,6 @@ def _section(failure: Failure) -> str:
 def _told(found: dict[str, Any]) -> str:
     flags = ", then ".join(f"`{flag}`" for flag in found["try"])
     return f"> since image {found['since']:,}: {found['what']}; try {flags}"
-
-
-def _rows(name: str) -> list[dict[str, Any]]:
-    return [json.loads(row) for row in (RUNS / name / "metrics.jsonl").read_text().splitlines()]
-
-
-def _sheet(name: str) -> None:
-    newest = max((RUNS / name / "samples").glob("*.png"))
-    with Image.open(newest) as image:
-        rows_shown = min(image.height, 2 + _ROWS * ((image.width - 2) // _COLUMNS))
-        part = image.crop((0, 0, image.width, rows_shown))
-        scale = 2 if image.width < 400 else 1
-        size = (part.width * scale, part.height * scale)
-        part.resize(size, Image.Resampling.NEAREST).save(HERE / "quality" / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

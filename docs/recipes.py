@@ -128,14 +128,7 @@ def page() -> None:
     sections = []
     for trial in TRIALS:
         rows = [json.loads(row) for row in (RUNS / trial.name / "metrics.jsonl").read_text().splitlines()]
-        newest = max((RUNS / trial.name / "samples").glob("*.png"))
-        with Image.open(newest) as image:
-            rows_shown = min(image.height, 2 + _ROWS * ((image.width - 2) // _COLUMNS))
-            scale = 2 if image.width < 400 else 1
-            part = image.crop((0, 0, image.width, rows_shown))
-            part.resize((part.width * scale, part.height * scale), Image.Resampling.NEAREST).save(
-                folder / f"{trial.name}.png", optimize=True
-            )
+        save_sheet(RUNS / trial.name, folder / f"{trial.name}.png")
         _curves(rows, folder / f"{trial.name}-curves.png")
         preset = PRESETS.get(trial.name)
         about = preset.about if preset else ("the variant's own settings" if trial.name in VARIANTS else "")
@@ -146,6 +139,16 @@ def page() -> None:
             f"![Samples](recipes/{trial.name}.png)\n\n![Curves](recipes/{trial.name}-curves.png)\n\n{trial.seen}\n"
         )
     (HERE / "recipes.md").write_text("\n".join([_HEAD, _table(), *sections]))
+
+
+def save_sheet(run: Path, path: Path) -> None:
+    """The first rows of a run's newest sheet, small ones enlarged."""
+    with Image.open(max((run / "samples").glob("*.png"))) as image:
+        rows_shown = min(image.height, 2 + _ROWS * ((image.width - 2) // _COLUMNS))
+        scale = 2 if image.width < 400 else 1
+        part = image.crop((0, 0, image.width, rows_shown))
+        size = (part.width * scale, part.height * scale)
+        part.resize(size, Image.Resampling.NEAREST).save(path, optimize=True)
 
 
 _HEAD = """# What the recipes give

@@ -64,11 +64,8 @@ def measure(way: str, on: str, cores: int, seconds: float) -> Values:
     look = time_of(lambda: watch(real, fake, len(real)), 0.1)
     ask = time_of(lambda: memory(gan, config, batches, autocast), 0.2)
     row = {"loss_d": 1.0, "accuracy_real": 0.8, "accuracy_fake": 0.8, "score_fake": 0.0}
-    row |= {
-        "batch_diversity": 0.4,
-        "gradient_fake": 1.0,
-        "memory": 0.1,
-    }  # a collapse, so that there is a sign to follow
+    # A collapse, so that there is a sign to follow.
+    row |= {"batch_diversity": 0.4, "gradient_fake": 1.0, "memory": 0.1}
     rows = [{"images": 5000 * i} | row for i in range(1, _ROWS + 1)]
     read = time_of(lambda: diagnose(rows, config), 0.1)
     # Of each image's time: a step, a look, a question and a reading of the rows come after so many images.

@@ -16,7 +16,7 @@ from benchmarks.worker import call, peak_memory
 
 SECONDS, PEAK = "seconds of all measures", "peak memory of the process"
 _SIZES = {"28×28×1": (28, 28, 1), "64×64×3": (64, 64, 3)}
-_REAL, _FAKE, _QUICK = 60_000, 10_000, 1_000
+_REAL, _FAKE, _CHUNK = 60_000, 10_000, 1_000
 _BLOCKS = 4  # pixels on each side of a block of one colour: noise has no near neighbours, pictures have
 
 
@@ -45,9 +45,9 @@ def measure(size: str, on: str, cores: int, quick: bool) -> Values:
     with tempfile.TemporaryDirectory() as folder:
         images = np.lib.format.open_memmap(Path(folder) / "images.npy", "w+", np.uint8, (real + fake, *shape))
         rng = np.random.default_rng(0)
-        for at in range(0, len(images), _QUICK):
-            blocks = rng.integers(0, 256, (_QUICK, shape[0] // _BLOCKS, shape[1] // _BLOCKS, shape[2]), np.uint8)
-            images[at : at + _QUICK] = blocks.repeat(_BLOCKS, 1).repeat(_BLOCKS, 2)
+        for at in range(0, len(images), _CHUNK):
+            blocks = rng.integers(0, 256, (_CHUNK, shape[0] // _BLOCKS, shape[1] // _BLOCKS, shape[2]), np.uint8)
+            images[at : at + _CHUNK] = blocks.repeat(_BLOCKS, 1).repeat(_BLOCKS, 2)
         data = Dataset("blocks", images[:real], (), np.zeros((real, 0), np.uint8), "classes", "", (), False)
         begin = perf_counter()
         sets = Sets(Reference(data, data.images[:fake], device=torch.device(on)), np.array(images[real:]))

@@ -6,7 +6,8 @@ import inspect
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -45,12 +46,10 @@ def _train(
     if settings["images"] is not None and settings["epochs"] is not None:
         raise UsageError("--images and --epochs say the same thing; give one of them")
     config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
-    try:
+    with _extra():
         from gankit_train.loop import train
         from gankit_train.ranks import leave
         from gankit_train.terminal import Console
-    except ModuleNotFoundError as error:
-        raise missing_extra(f"gan-train (module {error.name})", "train") from None
     try:
         with Console() as console:
             finished = train(config, console, out, fresh, dry_run)
@@ -94,11 +93,9 @@ def _evaluate(
     if not 2 <= count <= 1_000_000:
         raise UsageError(f"--images must be at least 2 and at most 1000000, not {count}")
     _refuse_device(device)
-    try:
+    with _extra():
         from gankit_train.evaluation import evaluate
         from gankit_train.terminal import Console, show_evaluation
-    except ModuleNotFoundError as error:
-        raise missing_extra(f"gan-train (module {error.name})", "train") from None
     with Console() as console:
         document = evaluate(source, console, data, count, parse_names(measures), device, features, json)
     show_evaluation(document)
@@ -119,13 +116,20 @@ def _report(
     """
     if device is not None:
         _refuse_device(device)
-    try:
+    with _extra():
         from gankit_train.report import write_report
         from gankit_train.terminal import Console
-    except ModuleNotFoundError as error:
-        raise missing_extra(f"gan-train (module {error.name})", "train") from None
     with Console() as console:
         print(f"written: {write_report(run, console, device)}")
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Says how to install what an import in the block does not find."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_extra(f"gan-train (module {error.name})", "train") from None
 
 
 def _refuse_device(device: str) -> None:

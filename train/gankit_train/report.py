@@ -138,7 +138,7 @@ def write_report(run: Path, report: Reporter, device: str | None = None, neighbo
         raise GankitError(f"{run} cannot be read as a run of gan-train: {error}") from error
 
     rows = read_rows(run)
-    told = findings(rows)
+    told, known = findings(rows), looked_for(rows)
     evaluation = _evaluation(run)
     pairs, no_pairs = _pairs(run, evaluation, report, device or config.device) if neighbours else ("", _LATER)
     timed = [row for row in rows if row.get("images_per_s", 0) > 0]
@@ -161,8 +161,8 @@ def write_report(run: Path, report: Reporter, device: str | None = None, neighbo
         rate=median(row["images_per_s"] for row in timed) if timed else 0,
         minutes=seconds / 60,
         told=told,
-        looked_for=looked_for(rows),
-        not_looked_for=[name for name in SIGNS if name not in looked_for(rows)],
+        looked_for=known,
+        not_looked_for=[name for name in SIGNS if name not in known],
         sheets=list(_sheets(run)),
         charts=list(_drawn(rows, told)),
         evaluation=evaluation,
