@@ -1,27 +1,137 @@
-"""Trains what `quality.md` speaks of, and makes that page: runs that fail, and the same after following the advice.
+"""Trains what `quality.md` speaks of, and makes that page: how good the recipes are, and runs that fail.
 
-python docs/quality.py train DATA [NAME…]    # DATA: a folder with mnist.zip; all, or those that are named
+python docs/quality.py train DATA [NAME…]    # all or some; DATA: a folder with mnist.zip and bricks.zip
+python docs/quality.py measure DATA [NAME…]  # the goals' figures, as `train` does after each
 python docs/quality.py page
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import ImageColor
 from recipes import save_sheet
 
+import gankit
+from gankit_train.data.avatars import HAIR
 from gankit_train.diagnosis import read_rows
 
 HERE = Path(__file__).parent
+ROOT, PICTURES = HERE.parent, HERE / "quality"
 RUNS = Path("runs/quality")
+_NEAR = 45  # grey levels: half of what lies between blond hair and the palest skin
+_OWN = ("hair_fidelity", "outside_hair")  # measures of this page
 _OFTEN = "--filters 32 --sample-every 10k"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is asked of one measure."""
+
+    name: str
+    """Of a measure of `gan-train evaluate`, or of `_hair`."""
+    asked: str
+    reached: Callable[[float, float], bool]
+    """Whether it is, by its value and what real images reach."""
+    form: str = ".1%"
+    published: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A run that is to be good, and what shows it."""
+
+    name: str
+    title: str
+    arguments: str
+    """Of gan-train."""
+    samples: int
+    figures: tuple[Figure, ...]
+    seen: str
+    """What one sees."""
+
+
+GOALS = [
+    Goal(
+        "mnist-vanilla",
+        "MNIST by fully connected layers",
+        "vanilla --data mnist.zip --images 4M",
+        10_000,
+        (
+            Figure("label_modes", "10", lambda value, real: value == 10, ".0f"),
+            Figure("label_kl", "≤ 0.01", lambda value, real: value <= 0.01, ".4f"),
+            Figure("confidence", "≥ 90 %", lambda value, real: value >= 0.9),
+        ),
+        "",
+    ),
+    Goal(
+        "mnist-dcgan",
+        "MNIST by convolutions",
+        "dcgan --preset mnist-deep --data mnist.zip",
+        10_000,
+        (
+            Figure("label_modes", "10", lambda value, real: value == 10, ".0f"),
+            Figure("label_kl", "≤ 0.01", lambda value, real: value <= 0.01, ".4f"),
+            Figure("confidence", "≥ 95 %", lambda value, real: value >= 0.95),
+        ),
+        "",
+    ),
+    Goal(
+        "stacked-mnist",
+        "Stacked MNIST: a thousand kinds of images",
+        "dcgan --preset stacked-mnist --data stacked-mnist:mnist.zip",
+        26_000,
+        (
+            Figure(
+                "label_modes",
+                "1000 on a GPU",
+                lambda value, real: value == 1000,
+                ".0f",
+                "DCGAN 99, WGAN-GP 959, R3GAN 1000",
+            ),
+            Figure(
+                "label_kl",
+                "≤ 0.10 on a GPU",
+                lambda value, real: value <= 0.1,
+                ".3f",
+                "DCGAN 3.40, WGAN-GP 0.73, R3GAN 0.029",
+            ),
+        ),
+        "",
+    ),
+    Goal(
+        "avatars-cgan",
+        "Faces for the labels that one asks for",
+        "cgan --data avatars --size 32 --images 600k",
+        10_000,
+        (
+            Figure("hair_fidelity", "within a point of real ones", lambda value, real: value >= real - 0.01),
+            Figure("outside_hair", "< 33 %", lambda value, real: value < 1 / 3),
+        ),
+        "",
+    ),
+    Goal(
+        "bricks-dcgan",
+        "Bricks at 64×64",
+        "dcgan --preset bricks-r1 --data bricks.zip",
+        10_000,
+        (
+            Figure("authenticity", "within 10 % of real ones", lambda value, real: abs(value / real - 1) <= 0.1),
+            Figure("nearest_l1", "", lambda value, real: True, ".1f"),
+        ),
+        "",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -76,17 +186,80 @@ FAILURES = [
 
 
 def train(data: Path, names: list[str]) -> None:
-    """Each run and its cure, one after the other; what is there already goes on, or is left as it is."""
+    """Each run, one after the other; what is there already goes on, or is left as it is."""
     RUNS.mkdir(parents=True, exist_ok=True)
     _hundred(data)
+    runs = [(goal.name, goal.name, goal.arguments) for goal in GOALS]
     for failure in FAILURES:
-        if names and failure.name not in names:
-            continue
-        for name, more in ((failure.name, ""), (f"{failure.name}-mended", failure.advice)):
-            line = f"gan-train {failure.arguments} {more} --out {RUNS.resolve() / name}"
+        runs += [(failure.name, failure.name, failure.arguments)]
+        runs += [(failure.name, f"{failure.name}-mended", f"{failure.arguments} {failure.advice}")]
+    for named, name, arguments in runs:
+        if named in names or not names:
+            line = f"gan-train {arguments} --out {RUNS.resolve() / name}"
             line = line.replace("hundred.npy", str(RUNS.resolve() / "hundred.npy"))
             print(line, flush=True)
             subprocess.run(line.split(), cwd=data, check=False)  # one that diverges ends with an error
+    measure(data, names)
+
+
+def measure(data: Path, names: list[str]) -> None:
+    """Writes the figures of each goal beside its pictures."""
+    for goal in GOALS:
+        if names and goal.name not in names:
+            continue
+        run, place = RUNS / goal.name, PICTURES / f"{goal.name}.json"
+        source = goal.arguments.split("--data ")[1].split()[0]
+        line = [
+            "gan-train",
+            "evaluate",
+            str(run),
+            "--images",
+            str(goal.samples),
+            "--json",
+            str(place.relative_to(ROOT)),
+        ]
+        line += ["--data", source.replace("mnist.zip", f"{data}/mnist.zip").replace("bricks.zip", f"{data}/bricks.zip")]
+        line += [
+            "--measures",
+            ",".join(figure.name for figure in goal.figures if figure.name not in _OWN) or "label_fidelity",
+        ]
+        subprocess.run(line, cwd=ROOT, check=True)
+        document = json.loads(place.read_text())
+        document["training_minutes"] = round(_minutes(run), 1)
+        if any(figure.name in _OWN for figure in goal.figures):
+            document["measures"] |= _hair(run, document)
+        place.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _minutes(run: Path) -> float:
+    """What the steps of a run took, without its measurements and sheets."""
+    rows = read_rows(run)
+    spans = zip([0, *(row["images"] for row in rows)], rows, strict=False)
+    return float(sum((row["images"] - before) / row["images_per_s"] for before, row in spans)) / 60
+
+
+def _hair(run: Path, document: dict[str, Any]) -> dict[str, dict[str, float | None]]:
+    """How well the hair colours are obeyed, and what else changes with them.
+
+    A pixel is of hair where one of two images of the same latent has it in the hair's colour that was asked for;
+    `outside_hair` is the mean change of all others over that of those, over all pairs of colours.
+    """
+    subprocess.run(["gan-export", str(run), "--onnx", "--name", "faces", "-o", str(run)], cwd=ROOT, check=True)
+    of_hair = {name: shares for name, shares in document["labels"].items() if name.endswith("_Hair")}
+    value, real = (float(np.mean([shares[key] for shares in of_hair.values()])) for key in ("value", "real"))
+    with gankit.load(run / "faces.onnx", device="cpu") as generator:
+        faces = generator.compare_labels(256, labels=list(of_hair)).astype(np.float64)
+    colours = np.array([ImageColor.getrgb(colour) for colour in HAIR])
+    hair = np.abs(faces - colours[:, None, None, None]).max(-1) < _NEAR
+    inside, outside = [], []
+    for a, b in combinations(range(len(HAIR)), 2):
+        change, either = np.abs(faces[a] - faces[b]).mean(-1), hair[a] | hair[b]
+        inside.append(change[either].mean())
+        outside.append(change[~either].mean())
+    return {
+        "hair_fidelity": {"value": round(value, 4), "real": round(real, 4)},
+        "outside_hair": {"value": round(float(np.mean(outside) / np.mean(inside)), 4), "real": None},
+    }
 
 
 def _hundred(data: Path) -> None:
@@ -100,29 +273,110 @@ def _hundred(data: Path) -> None:
 
 def page() -> None:
     """Makes the page and its pictures out of the runs."""
+    goals = [_goal(goal) for goal in GOALS]
     sections = [_section(failure) for failure in FAILURES]
-    (HERE / "quality.md").write_text("\n".join([_HEAD, *sections]))
+    (HERE / "quality.md").write_text("\n".join([_HEAD, _table(), *goals, _FAILING, *sections]))
 
 
-_HEAD = """# What is wrong, and what helps
+_HEAD = """# Good images, and the truth about bad ones
+
+How good the recipes are, by measures that need no pretrained network, and below that four runs that fail and what
+`gan-train` said of them. Everything was computed without a GPU, each run on one core of a small server beside another
+run; the minutes are those of its steps. Samples are not chosen; they are the first latents of seed 0. Made by
+`docs/quality.py`, the figures from `docs/quality/*.json`.
+"""
+
+_FAILING = """## What is wrong, and what helps
 
 Four runs that were made to fail, what `gan-train` said while they did, and the same command with the flags that it
-advised. Samples are not chosen; they are the first latents of seed 0. Made by `docs/quality.py`, on two CPU cores.
+advised.
 """
 
 
+def _table() -> str:
+    lines = ["| run | measure | reached | asked | real images | published |", "|---|---|---|---|---|---|"]
+    for goal in GOALS:
+        document = json.loads((PICTURES / f"{goal.name}.json").read_text())
+        for figure in goal.figures:
+            value, real = (document["measures"][figure.name][key] for key in ("value", "real"))
+            said = "" if figure.reached(value, real) else ", not reached"
+            shown = "" if real is None else f"{real:{figure.form}}"
+            lines.append(
+                f"| [{goal.name}](#{goal.name}) | {figure.name} | {value:{figure.form}}{said} | {figure.asked} "
+                f"| {shown} | {figure.published} |"
+            )
+    return "\n".join(lines) + _READING
+
+
+_READING = """
+
+`gan-train evaluate` says what each measure means; `confidence` and all that is of labels go by a small classifier that
+it trains on the real images once. `hair_fidelity` is the share of faces whose hair is found to be of the colour that
+was asked for, real: of faces held out of the classifier's training. `outside_hair` is how much the other pixels change
+with the hair's colour, over how much the hair does. Published are the figures of R3GAN's table 3 (Huang et al. 2024);
+by its protocol a perfect sampler has a `label_kl` of 0.023.
+"""
+
+
+def _goal(goal: Goal) -> str:
+    document = json.loads((PICTURES / f"{goal.name}.json").read_text())
+    save_sheet(RUNS / goal.name, PICTURES / f"{goal.name}.png")
+    lines = [
+        f"## {goal.name}",
+        f"{goal.title}. `gan-train {goal.arguments}` · {document['images_seen']:,} images seen in "
+        f"{document['training_minutes']:.0f} minutes · figures of {document['samples']:,} samples",
+        f"![Samples](quality/{goal.name}.png)",
+        goal.seen,
+    ]
+    rows = read_rows(RUNS / goal.name)
+    if goal.name == "stacked-mnist":
+        _curve(rows, PICTURES / f"{goal.name}-curve.png")
+        lines.append(f"![Modes and divergence over images](quality/{goal.name}-curve.png)")
+    if "pairs" in document:
+        lines += [
+            "Samples, and below each the training image that is nearest:",
+            f"![Pairs](quality/{document['pairs']})",
+        ]
+    lines += [_told(found) for found in _findings(rows)]
+    return "\n\n".join(lines) + "\n"
+
+
+def _curve(rows: list[dict[str, Any]], path: Path) -> None:
+    """Modes and divergence of a run, beside the published ones."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt
+
+    measured = [row for row in rows if "label_kl" in row]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    published: dict[str, dict[str, float]]
+    published = {"label_modes": {"DCGAN": 99, "WGAN-GP": 959, "R3GAN": 1000},
+                 "label_kl": {"DCGAN": 3.40, "WGAN-GP": 0.73, "R3GAN": 0.029}}  # fmt: skip
+    for axis, (name, others) in zip(axes, published.items(), strict=True):
+        axis.plot(
+            [row["images"] / 1000 for row in measured], [row[name] for row in measured], marker=".", label="gankit"
+        )
+        for who, value in others.items():
+            axis.axhline(value, linewidth=0.8, linestyle="--", color="grey")
+            axis.annotate(f"{who} {value}", (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right")
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("thousand images", fontsize=8)
+    axes[1].set_yscale("log")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def _section(failure: Failure) -> str:
-    (HERE / "quality").mkdir(exist_ok=True)
     for name in (failure.name, f"{failure.name}-mended"):
-        save_sheet(RUNS / name, HERE / "quality" / f"{name}.png")
+        save_sheet(RUNS / name, PICTURES / f"{name}.png")
     rows, mended = read_rows(RUNS / failure.name), read_rows(RUNS / f"{failure.name}-mended")
-    told = {found["sign"]: found for row in rows for found in row.get("diagnosis", [])}
-    lines = [_told(found) for found in told.values()]
+    lines = [_told(found) for found in _findings(rows)]
     left = {found["sign"] for found in mended[-1].get("diagnosis", [])}
     after = f"At its end it still says: {', '.join(sorted(left))}." if left else "At its end it says nothing any more."
     return "\n\n".join(
         [
-            f"## {failure.title}",
+            f"### {failure.title}",
             f"`gan-train {failure.arguments}` · {rows[-1]['images']:,} images seen",
             *lines,
             f"![Samples](quality/{failure.name}.png)",
@@ -133,10 +387,18 @@ def _section(failure: Failure) -> str:
     )
 
 
+def _findings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each sign once, as it was told last."""
+    return list({found["sign"]: found for row in rows for found in row.get("diagnosis", [])}.values())
+
+
 def _told(found: dict[str, Any]) -> str:
     flags = ", then ".join(f"`{flag}`" for flag in found["try"])
     return f"> since image {found['since']:,}: {found['what']}; try {flags}"
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[2]).resolve(), sys.argv[3:]) if sys.argv[1] == "train" else page()
+    if sys.argv[1] == "page":
+        page()
+    else:
+        {"train": train, "measure": measure}[sys.argv[1]](Path(sys.argv[2]).resolve(), sys.argv[3:])

@@ -238,6 +238,17 @@ def test_settings_that_make_no_sense_together(settings: dict[str, Any], words: s
         configure("dcgan", **settings)
 
 
+def test_the_rates_fall_over_the_last_share_of_the_run() -> None:
+    config = configure("dcgan", images=40, lr_decay=0.5, filters=4, z_dim=5, batch_size=4, lr_g=0.02, lr_d=0.01)
+    gan = build(config, (8, 8, 1), 0, CPU)
+    rates = []
+    for _ in range(11):
+        step(gan, config, torch.rand(4, 1, 8, 8), None, EXACT)
+        rates.append([optimizer.param_groups[0]["lr"] for optimizer in (gan.optimizer_g, gan.optimizer_d)])
+    shares = [1.0] * 6 + [0.8, 0.6, 0.4, 0.2, 0.0]  # before images 0, 4, 8, …; from 20 of 40 on it falls
+    assert rates == [pytest.approx([0.02 * share, 0.01 * share]) for share in shares]
+
+
 @pytest.mark.parametrize("r1", [0.0, 2.0])
 def test_a_step_is_the_non_saturating_loss_with_adam(r1: float) -> None:
     config = configure("dcgan", r1=r1, d_norm="none", filters=4, z_dim=5, batch_size=6, lr_d=0.01, lr_g=0.02)

@@ -83,7 +83,7 @@ class Config:
     """All that decides what a run computes."""
 
     variant: str
-    preset: str = setting("", "A text's recipe; `gan-train presets` lists them. Other flags override it.", free=True)
+    preset: str = setting("", "A recipe by name; `gan-train presets` lists them. Other flags override it.", free=True)
     data: str = setting(
         "digits",
         "digits, bricks, avatars, mnist, fashion-mnist, cifar10, celeba, stacked-mnist[:PATH], or a path: folder, zip, "
@@ -187,6 +187,9 @@ class Config:
     optimizer: str = setting("adam", "Of both networks.", one_of=("adam", "rmsprop"))
     lr_g: float = setting(2e-4, "Learning rate of G.", within=_FROM_0)
     lr_d: float = setting(2e-4, "Learning rate of D.", within=_FROM_0)
+    lr_decay: float = setting(
+        0.0, "Share of --images, at their end, over which both rates fall in a straight line to 0.", within=(0, 1)
+    )
     beta1: float = setting(0.5, "Adam's decay of the first moment.", within=_SHARE)
     beta2: float = setting(0.999, "Adam's decay of the second moment; RMSprop's only one.", within=_SHARE)
     ema: float = setting(
@@ -289,9 +292,9 @@ class Config:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    # Goodfellow et al. 2014, with batch normalisation in G and R1 on D. On MNIST after 300,000 images this left less
-    # speckle than γ 1 at rates of 5e-4 with a z of 100, and that less than dropout 0.3 at 2e-4 after 475,000.
-    "vanilla": {"network": "mlp", "g_activation": "leaky-relu", "d_norm": "none", "r1": 5.0, "z_dim": 32,
+    # Goodfellow et al. 2014, with batch normalisation in G and R1 on D. On MNIST after 300,000 images a classifier is
+    # sure of 78 % of the samples; of 73 % with γ 5, which was chosen by eye before there was that measure.
+    "vanilla": {"network": "mlp", "g_activation": "leaky-relu", "d_norm": "none", "r1": 0.5, "z_dim": 32,
                 "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.99},
     # Radford et al. 2015: batch normalisation in both networks, Adam at 2e-4 with β1 0.5.
     "dcgan": {},

@@ -189,11 +189,11 @@ def _row(gan: GAN, config: Config, images: int, sums: dict[str, tuple[Tensor, in
     gan.ranks.average([means])
     row: dict[str, float] = {"images": images}
     row |= {name: round(value, 6) for name, value in zip(sums, means.tolist(), strict=True)}
-    for name, network in (("g", gan.G), ("d", gan.D)):
+    for name, network, optimizer in (("g", gan.G, gan.optimizer_g), ("d", gan.D, gan.optimizer_d)):
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         if gradients:  # G has none before its first step
             row[f"gradient_norm_{name}"] = round(float(nn.utils.get_total_norm(gradients)), 6)
-        row[f"lr_{name}"] = getattr(config, f"lr_{name}")
+        row[f"lr_{name}"] = optimizer.param_groups[0]["lr"]
     return row
 
 

@@ -75,7 +75,9 @@ def step(gan: GAN, config: Config, real: Tensor, label: Tensor | None, autocast:
         Figures as tensors on the device, not yet waited for.
     """
     G, D, loss, noise = gan.G, gan.D, LOSSES[config.loss], gan.noise
-    show_d = partial(show, config=config, noise=noise, images_seen=gan.steps * config.batch_size)
+    images_seen = gan.steps * config.batch_size
+    show_d = partial(show, config=config, noise=noise, images_seen=images_seen)
+    _set_rates(gan, config, images_seen)
     gan.steps += 1
     for_g = gan.steps % config.critic_steps == 0
     watched = gan.steps % (config.critic_steps * WATCHED) == 0
@@ -162,6 +164,15 @@ def _targets(noise: Noise, config: Config, n: int) -> Targets:
     ones, zeros = 1 - config.label_smoothing - config.label_noise * u[0], config.label_noise * u[1]
     flip_ones, flip_zeros = u[2] < config.label_flips, u[3] < config.label_flips
     return torch.where(flip_ones, zeros, ones), torch.where(flip_zeros, ones, zeros)
+
+
+def _set_rates(gan: GAN, config: Config, images_seen: int) -> None:
+    """The rates at that image: as given and, over the last `lr_decay` of the run, in a straight line down to 0."""
+    left = max(0.0, 1 - images_seen / config.images)
+    share = min(1.0, left / config.lr_decay) if config.lr_decay else 1.0
+    for optimizer, rate in ((gan.optimizer_g, config.lr_g), (gan.optimizer_d, config.lr_d)):
+        for group in optimizer.param_groups:
+            group["lr"] = rate * share
 
 
 def _update(gan: GAN, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

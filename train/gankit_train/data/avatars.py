@@ -27,7 +27,7 @@ COUNT = 10_000
 SIZE = 128  # pixels on each side of a drawn face
 
 _SEED = 0x6A7E5
-_HAIR = ("#f7d154", "#17151c", "#5e3418", "#c03412")  # in the order of LABELS
+HAIR = ("#f7d154", "#17151c", "#5e3418", "#c03412")  # in the order of LABELS
 _MOUTHS = (("serious", "sad"), ("smile", "tongue"))  # indexed by Smiling
 _GLASSES = 0.3  # share of faces that wear them
 _LOOKS = {  # everything that no label speaks of: option of the style -> its choices, all equally likely
@@ -58,7 +58,7 @@ def labels() -> NDArray[np.uint8]:
     """Attributes of all faces: uint8 [COUNT, 6], 0 or 1, columns as in LABELS; exactly one hair colour a row."""
     hair, glasses, smiling = _dice()[:, :3].T
     marks = np.zeros((COUNT, len(LABELS)), np.uint8)
-    marks[np.arange(COUNT), hair % len(_HAIR)] = 1
+    marks[np.arange(COUNT), hair % len(HAIR)] = 1
     marks[:, 4] = glasses < np.uint64(_GLASSES * 2**64)
     marks[:, 5] = smiling % 2
     return marks
@@ -98,7 +98,7 @@ def draw(index: int) -> Image.Image:
     }
     options |= {
         "seed": "",  # nothing is left for DiceBear to choose
-        "hairColor": _HAIR[marks[:4].argmax()],
+        "hairColor": HAIR[marks[:4].argmax()],
         "mouthVariant": mouths[mouth % len(mouths)],
         "accessoriesProbability": 100 * int(marks[4]),
         "facialHairProbability": 0,
