@@ -138,7 +138,7 @@ def test_an_mlp_is_as_wide_as_it_was_told() -> None:
 
 def test_batch_normalisation_is_everywhere_but_at_the_image() -> None:
     # As many filters as the image has channels with its labels: widths alone do not tell the layers apart.
-    gan = build(configure("cgan", d_norm="batch", r1=0.0, filters=5), (32, 32, 3), 2, CPU)
+    gan = build(configure("cgan", d_norm="batch", r1=0.0, r2=0.0, filters=5), (32, 32, 3), 2, CPU)
     kinds = [type(m) for m in gan.D.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     assert kinds == [nn.Conv2d, *[nn.Conv2d, nn.BatchNorm2d] * 2]
 
