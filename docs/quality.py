@@ -117,6 +117,8 @@ GOALS = [
         (
             Figure("hair_fidelity", "within a point of real ones", lambda value, real: value >= real - 0.01),
             Figure("outside_hair", "< 33 %", lambda value, real: value < 1 / 3),
+            Figure("diversity", "", lambda value, real: True, ".3f"),
+            Figure("coverage", "", lambda value, real: True),
         ),
         "",
     ),
@@ -275,7 +277,10 @@ def page() -> None:
     """Makes the page and its pictures out of the runs."""
     goals = [_goal(goal) for goal in GOALS]
     sections = [_section(failure) for failure in FAILURES]
-    (HERE / "quality.md").write_text("\n".join([_HEAD, _table(), *goals, _FAILING, *sections]))
+    (HERE / "quality.md").write_text("\n".join([_HEAD, table(), _READING, *goals, _FAILING, *sections]))
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(_MARKS[0])
+    readme.write_text(before + for_readme() + rest.split(_MARKS[1])[1])
 
 
 _HEAD = """# Good images, and the truth about bad ones
@@ -293,7 +298,13 @@ advised.
 """
 
 
-def _table() -> str:
+def for_readme() -> str:
+    """The table between its marks."""
+    return f"{_MARKS[0]}\n{table()}\n{_MARKS[1]}"
+
+
+def table() -> str:
+    """What was reached, beside what was asked for."""
     lines = ["| run | measure | reached | asked | real images | published |", "|---|---|---|---|---|---|"]
     for goal in GOALS:
         document = json.loads((PICTURES / f"{goal.name}.json").read_text())
@@ -302,14 +313,14 @@ def _table() -> str:
             said = "" if figure.reached(value, real) else ", not reached"
             shown = "" if real is None else f"{real:{figure.form}}"
             lines.append(
-                f"| [{goal.name}](#{goal.name}) | {figure.name} | {value:{figure.form}}{said} | {figure.asked} "
+                f"| {goal.name} | {figure.name} | {value:{figure.form}}{said} | {figure.asked} "
                 f"| {shown} | {figure.published} |"
             )
-    return "\n".join(lines) + _READING
+    return "\n".join(lines)
 
 
+_MARKS = "<!-- quality -->", "<!-- /quality -->"
 _READING = """
-
 `gan-train evaluate` says what each measure means; `confidence` and all that is of labels go by a small classifier that
 it trains on the real images once. `hair_fidelity` is the share of faces whose hair is found to be of the colour that
 was asked for, real: of faces held out of the classifier's training. `outside_hair` is how much the other pixels change

@@ -166,8 +166,8 @@ print(f"{long.mean():.0%} have long hair")
 # ## Arithmetic on latents
 #
 # The mean latent of the long-haired less that of the others is a direction: the one in which hair grows. Moving other
-# latents along it gives each person short hair and long: short in the first two rows, long for most in the third and
-# for all in the last. It was found on blonds, and it works on black hair as well: the network keeps the length apart
+# latents along it gives each person short hair and long: short in the first row and for most in the second, long in the
+# third and the last. It was found on blonds, and it works on black hair as well: the network keeps the length apart
 # from the colour. Something else may change along with it, such as an expression; and further out the faces get noisy,
 # as nothing in training was there.
 

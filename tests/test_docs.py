@@ -1,10 +1,12 @@
 """What the documents say of the program stays true."""
 
+import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import typer
 
 from benchmarks.options import RESULTS
@@ -22,6 +24,14 @@ def test_the_readmes_figures_are_those_that_were_measured() -> None:
     assert for_readme(documents).count("|") > 50
     assert for_readme(documents) in README
     assert (RESULTS / "README.md").read_text() == page(documents)
+
+
+def test_the_figures_of_quality_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    quality = importlib.import_module("quality")
+    assert quality.table().count("|") > 50
+    assert quality.for_readme() in README
+    assert quality.table() in (ROOT / "docs/quality.md").read_text()
 
 
 def test_every_picture_and_file_that_is_named_exists() -> None:

@@ -47,12 +47,12 @@ OURS = {
         {**_STEADY, "data": "mnist", "z_dim": 32, "loss": "relativistic", "r1": 0.1, "r2": 0.1,
          "g_widths": (128, 128, 128, 64, 32), "g_strides": (1, 1, 2, 2, 2), "g_kernels": (3, 3, 4, 4, 4),
          "d_widths": (32, 64, 128, 128, 128), "d_strides": (2, 2, 2, 1, 1), "d_kernels": (4, 4, 4, 3, 3),
-         "images": 2_000_000},
+         "images": 950_000},
     ),
     "bricks-r1": Preset(
         "dcgan",
         "grey bricks at 64×64: no normalisation in D but R1, five times DCGAN's rates",
-        {**_STEADY, "data": "bricks", "size": (64, 64), "channels": 1, "z_dim": 32, "r1": 0.5, "images": 900_000},
+        {**_STEADY, "data": "bricks", "size": (64, 64), "channels": 1, "z_dim": 32, "r1": 0.5, "images": 800_000},
     ),
     "stacked-mnist": Preset(
         "dcgan",
