@@ -58,7 +58,7 @@ OURS = {
         "dcgan",
         "three digits in three channels, 1000 kinds of images: relativistic loss, R1 and R2, no normalisation in D",
         {**_STEADY, "data": "stacked-mnist", "z_dim": 64, "loss": "relativistic", "r1": 0.3, "r2": 0.3,
-         "images": 1_500_000, "measures": ("label_kl", "label_modes"), "evaluate_samples": 26_000,
+         "images": 700_000, "measures": ("label_kl", "label_modes"), "evaluate_samples": 26_000,
          "evaluate_every": 100_000},
     ),
 }  # fmt: skip
