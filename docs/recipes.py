@@ -35,7 +35,11 @@ class Trial:
 
 
 TRIALS = [
-    Trial("vanilla", "vanilla --data mnist.zip --images 300k", "Clean digits of all ten kinds; a few strokes fade."),
+    Trial(
+        "vanilla",
+        "vanilla --data mnist.zip --images 300k",
+        "Digits of all ten kinds; a few with speckle, which goes with more images (see quality.md).",
+    ),
     Trial(
         "mnist-one-hidden",
         "vanilla --preset mnist-one-hidden --data mnist.zip --images 1M",
