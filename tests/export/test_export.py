@@ -160,7 +160,8 @@ def test_every_recipe_is_proved_in_every_format(wide: Path, tmp_path: Path, reci
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of networks whose weights are what their files are full of, at a size that doubles without rest."""
     out = tmp_path_factory.mktemp("runs") / "wide"
-    return go(out, "cgan", images=640, size=(32, 32), filters=48, lr_g=0.003)[0].run
+    # Of few steps by this loss, as others leave larger activations, of which half precision rounds more.
+    return go(out, "cgan", images=640, size=(32, 32), filters=48, lr_g=0.003, loss="non-saturating", r2=0.0)[0].run
 
 
 @pytest.mark.parametrize("rewritten", [Subpixel, Phases])

@@ -53,13 +53,14 @@ def _train(
     try:
         with Console() as console:
             finished = train(config, console, out, fresh, dry_run)
-        leave()
+        exit_code = 130 if finished.signal == signal.SIGINT else 0
+        leave(exit_code)
     except GankitError as error:
         if os.environ.get("RANK", "0") != "0":  # the first of torchrun's processes says it
             sys.exit(error.exit_code)
         raise
-    if finished.signal == signal.SIGINT:
-        sys.exit(130)
+    if exit_code:
+        sys.exit(exit_code)
 
 
 def _evaluate(

@@ -7,6 +7,7 @@ StyleGAN3: wrapped in DistributedDataParallel, the gradients of a penalty are wr
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -135,12 +136,17 @@ def join(device: str, batch_size: int, packing: int) -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
-def leave() -> None:
-    """Ends what `join` began, once no process needs another one any more; alone, it does nothing.
+def leave(exit_code: int = 0) -> None:
+    """Ends what `join` began, and with it this process, once none needs another any more; alone, it does nothing.
 
-    A process that ends with its group open may be aborted by gloo's threads, and torchrun then calls the run failed.
-    After an error it is not for calling: the others may wait in an exchange that this process never enters.
+    A process whose interpreter ends by itself may be aborted by gloo's threads, which hold tensors, and torchrun then
+    calls the run failed: without leaving the group often, after it still now and then on a busy machine. So the
+    interpreter is not asked. After an error this is not for calling: the others may wait in an exchange that this
+    process never enters.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
         dist.destroy_process_group()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
