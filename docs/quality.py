@@ -90,8 +90,8 @@ GOALS = [
         "Crisp digits, and the kinds as often as real ones have them. What misses the asked 95 % are digits between "
         "two kinds, as crisp as the others. They do not go away with more images (twice as many as at 500,000 gave "
         "the same), falling rates, a γ of 0.02 or 0.002, the non-saturating loss, slower steps of G, statistics of "
-        "batch normalisation taken again, or `--psi`, each tried from a checkpoint of this run; a z of 8 only comes there "
-        "sooner. DCGAN as published stood at 74 % after 450,000 images.",
+        "batch normalisation taken again, or `--psi`, each tried from a checkpoint of this run; a z of 8 only comes "
+        "there sooner. DCGAN as published stood at 74 % after 450,000 images.",
     ),
     Goal(
         "stacked-mnist",
