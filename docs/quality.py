@@ -297,8 +297,8 @@ def page() -> None:
 _HEAD = """# Good images, and the truth about bad ones
 
 How good the recipes are, by measures that need no pretrained network, and below that four runs that fail and what
-`gan-train` said of them. Everything was computed without a GPU, each run on one core of a small server beside another
-run; the minutes are those of its steps. Samples are not chosen; they are the first latents of seed 0. Made by
+`gan-train` said of them. Everything was computed without a GPU, each run on one of two cores and beside one or two
+others; the minutes are those of its steps. Samples are not chosen; they are the first latents of seed 0. Made by
 `docs/quality.py`, the figures from `docs/quality/*.json`.
 """
 
