@@ -210,7 +210,8 @@ def test_a_run_that_was_ended_while_threads_wrote_is_gone_on_with(
     command: Command, tmp_path: Path, end: signal.Signals
 ) -> None:
     script = f"""
-import itertools, os, pathlib
+import itertools, os, pathlib, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job would ignore
 rename, calls = pathlib.Path.replace, itertools.count()
 def ended(*arguments):
     if next(calls) == 100:
