@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.options import Options
-from benchmarks.rounds import Measure, Values, timed
+from benchmarks.rounds import Measure, Values, finish, timed
 from benchmarks.worker import call
 from gankit.session import Precision
 
@@ -94,28 +94,23 @@ def _torch(on: str, cores: int, sizes: Sizes) -> Works:
     torch.backends.cuda.matmul.allow_tf32 = True  # as it is for convolutions anyway
     torch.backends.cudnn.benchmark = True
 
-    def finish(work: Callable[[], object]) -> None:
-        work()
-        if on == "cuda":
-            torch.cuda.synchronize()
-
     with torch.inference_mode():
         for name in ("float32", "bfloat16", "float16") if on == "cuda" else ("float32", "bfloat16"):
             like: Any = {"dtype": getattr(torch, name), "device": on}
             for m, k, n in sizes["gemm"]:
                 a, b = torch.randn(m, k, **like), torch.randn(k, n, **like)
-                yield RATE.format(name), 2.0 * m * k * n, partial(finish, partial(torch.mm, a, b))
+                yield RATE.format(name), 2.0 * m * k * n, partial(finish, partial(torch.mm, a, b), on)
             for n, c, edge in sizes["conv"]:
                 layer: Any = torch.nn.Conv2d(c, c, 3, padding=1, bias=False, **like)
                 layer = layer.to(memory_format=torch.channels_last)
                 x = torch.randn(n, c, edge, edge, **like).to(memory_format=torch.channels_last)
-                yield RATE.format(name), _operations(n, c, edge), partial(finish, partial(layer, x))
+                yield RATE.format(name), _operations(n, c, edge), partial(finish, partial(layer, x), on)
         here, there = (torch.zeros(sizes["bytes"], dtype=torch.uint8, device=on) for _ in range(2))
-        yield MEMORY, 2.0 * sizes["bytes"], partial(finish, partial(there.copy_, here))
+        yield MEMORY, 2.0 * sizes["bytes"], partial(finish, partial(there.copy_, here), on)
         if on == "cuda":
             for name, pinned in ((COPY, True), (PAGEABLE, False)):
                 host = torch.empty(sizes["bytes"] // 4, dtype=torch.uint8, pin_memory=pinned)
-                yield name, float(len(host)), partial(finish, partial(host.copy_, here[: len(host)]))
+                yield name, float(len(host)), partial(finish, partial(host.copy_, here[: len(host)]), on)
 
 
 def _onnxruntime(on: str, cores: int, sizes: Sizes) -> Works:

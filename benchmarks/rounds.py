@@ -85,6 +85,15 @@ def ratio(values: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
     return summary([a / b for a, b in zip(values, others, strict=True)])
 
 
+def finish(work: Callable[[], object], on: str) -> None:
+    """Calls it, and waits until the GPU has done it where it computes there."""
+    work()
+    if on == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
+
+
 def timed(work: Callable[[], object], seconds: float, warm: int = 3, least: int = 3) -> list[float]:
     """Seconds of each call, for at least so long and so often, after some that do not count."""
     for _ in range(warm):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from recipes import save_sheet
 import gankit
 from gankit.images import save_png
 from gankit_train.data.avatars import HAIR
-from gankit_train.diagnosis import read_rows
+from gankit_train.diagnosis import Row, read_rows, training_seconds
+from gankit_train.report import Told, findings
 
 HERE = Path(__file__).parent
 ROOT, PICTURES = HERE.parent, HERE / "quality"
@@ -42,11 +44,12 @@ class Figure:
 
     name: str
     """Of a measure of `gan-train evaluate`, or of `_hair`."""
-    asked: str
-    reached: Callable[[float, float], bool]
-    """Whether it is, by its value and what real images reach."""
     form: str = ".1%"
-    published: str = ""
+    asked: str = ""
+    reached: Callable[[float, float], bool] = lambda value, real: True
+    """Whether it is, by its value and what real images reach."""
+    published: Mapping[str, float] = field(default_factory=dict)
+    """By whose network; drawn beside the run's own curve."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,17 @@ class Goal:
     """What one sees."""
 
 
+_DIGITS = (
+    Figure("label_modes", ".0f", "10", lambda value, real: value == 10),
+    Figure("label_kl", ".4f", "≤ 0.01", lambda value, real: value <= 0.01),
+)
 GOALS = [
     Goal(
         "mnist-vanilla",
         "MNIST by fully connected layers",
         "vanilla --data mnist.zip --images 4M",
         10_000,
-        (
-            Figure("label_modes", "10", lambda value, real: value == 10, ".0f"),
-            Figure("label_kl", "≤ 0.01", lambda value, real: value <= 0.01, ".4f"),
-            Figure("confidence", "≥ 90 %", lambda value, real: value >= 0.9),
-        ),
+        (*_DIGITS, Figure("confidence", ".1%", "≥ 90 %", lambda value, real: value >= 0.9)),
         "Clean digits of all ten kinds, as often as in the data; some strokes are a little ragged. For a while "
         "after the sixty-first pass the line below was told, by two standard errors; since then it takes three.",
     ),
@@ -82,11 +85,7 @@ GOALS = [
         "MNIST by convolutions",
         "dcgan --preset mnist-deep --data mnist.zip",
         10_000,
-        (
-            Figure("label_modes", "10", lambda value, real: value == 10, ".0f"),
-            Figure("label_kl", "≤ 0.01", lambda value, real: value <= 0.01, ".4f"),
-            Figure("confidence", "≥ 95 %", lambda value, real: value >= 0.95),
-        ),
+        (*_DIGITS, Figure("confidence", ".1%", "≥ 95 %", lambda value, real: value >= 0.95)),
         "Crisp digits, and the kinds as often as real ones have them. What misses the asked 95 % are digits between "
         "two kinds, as crisp as the others. They do not go away with more images (twice as many as at 500,000 gave "
         "the same), falling rates, a γ of 0.02 or 0.002, the non-saturating loss, slower steps of G, statistics of "
@@ -101,17 +100,17 @@ GOALS = [
         (
             Figure(
                 "label_modes",
+                ".0f",
                 "1000 on a GPU",
                 lambda value, real: value == 1000,
-                ".0f",
-                "DCGAN 99, WGAN-GP 959, R3GAN 1000",
+                {"DCGAN": 99, "WGAN-GP": 959, "R3GAN": 1000},
             ),
             Figure(
                 "label_kl",
+                ".3f",
                 "≤ 0.10 on a GPU",
                 lambda value, real: value <= 0.1,
-                ".3f",
-                "DCGAN 3.40, WGAN-GP 0.73, R3GAN 0.029",
+                {"DCGAN": 3.4, "WGAN-GP": 0.73, "R3GAN": 0.029},
             ),
         ),
         "Each image is three digits, red, green and blue. All thousand kinds come from the first measurement on, "
@@ -123,10 +122,10 @@ GOALS = [
         "cgan --data avatars --size 32 --images 600k",
         10_000,
         (
-            Figure("hair_fidelity", "within a point of real ones", lambda value, real: value >= real - 0.01),
-            Figure("outside_hair", "< 33 %", lambda value, real: value < 1 / 3),
-            Figure("diversity", "", lambda value, real: True, ".3f"),
-            Figure("coverage", "", lambda value, real: True),
+            Figure("hair_fidelity", ".1%", "within a point of real ones", lambda value, real: value >= real - 0.01),
+            Figure("outside_hair", ".1%", "< 33 %", lambda value, real: value < 1 / 3),
+            Figure("diversity", ".3f"),
+            Figure("coverage"),
         ),
         "Each column is one person, each row a hair colour. Hair keeps its form from "
         "colour to colour; the backgrounds are a little noisy.",
@@ -137,8 +136,8 @@ GOALS = [
         "dcgan --preset bricks-r1 --data bricks.zip",
         10_000,
         (
-            Figure("authenticity", "within 10 % of real ones", lambda value, real: abs(value / real - 1) <= 0.1),
-            Figure("nearest_l1", "", lambda value, real: True, ".1f"),
+            Figure("authenticity", ".1%", "within 10 % of real ones", lambda value, real: abs(value / real - 1) <= 0.1),
+            Figure("nearest_l1", ".1f"),
         ),
         "Studs, faces and shading are there, round bricks and slopes too; the brightest bricks are still ragged. "
         "The authenticity asked for is not: real images lie 3.3 grey levels from their nearest neighbour, in "
@@ -231,22 +230,15 @@ def measure(data: Path, names: list[str]) -> None:
             "--json",
             str(place.relative_to(ROOT)),
         ]
-        line += ["--data", source.replace("mnist.zip", f"{data}/mnist.zip").replace("bricks.zip", f"{data}/bricks.zip")]
+        line += ["--data", re.sub(r"\w+\.zip", rf"{data}/\g<0>", source)]
         asked = {"label_fidelity" if figure.name in _OWN else figure.name for figure in goal.figures}
         line += ["--measures", ",".join(sorted(asked))]
         subprocess.run(line, cwd=ROOT, check=True)
         document = json.loads(place.read_text())
-        document["training_minutes"] = round(_minutes(run), 1)
+        document["training_minutes"] = round(training_seconds(read_rows(run)) / 60, 1)
         if any(figure.name in _OWN for figure in goal.figures):
             document["measures"] |= _hair(run, document)
         place.write_text(json.dumps(document, indent=1) + "\n")
-
-
-def _minutes(run: Path) -> float:
-    """What the steps of a run took, without its measurements and sheets."""
-    rows = read_rows(run)
-    spans = zip([0, *(row["images"] for row in rows)], rows, strict=False)
-    return float(sum((row["images"] - before) / row["images_per_s"] for before, row in spans)) / 60
 
 
 def _hair(run: Path, document: dict[str, Any]) -> dict[str, dict[str, float | None]]:
@@ -259,9 +251,10 @@ def _hair(run: Path, document: dict[str, Any]) -> dict[str, dict[str, float | No
     of_hair = {name: shares for name, shares in document["labels"].items() if name.endswith("_Hair")}
     value, real = (float(np.mean([shares[key] for shares in of_hair.values()])) for key in ("value", "real"))
     with gankit.load(run / "faces.onnx", device="cpu") as generator:
-        faces = generator.compare_labels(256, labels=list(of_hair)).astype(np.float64)
-    sheet = gankit.grid(faces[:, :_PEOPLE].reshape(-1, *faces.shape[2:]).astype(np.uint8), _PEOPLE)
+        images = generator.compare_labels(256, labels=list(of_hair))
+    sheet = gankit.grid(np.concatenate(images[:, :_PEOPLE]), _PEOPLE)
     save_png(PICTURES / f"{run.name}.png", sheet, scale=2)
+    faces = images.astype(np.float64)
     colours = np.array([ImageColor.getrgb(colour) for colour in HAIR])
     hair = np.abs(faces - colours[:, None, None, None]).max(-1) < _NEAR
     inside, outside = [], []
@@ -325,7 +318,7 @@ def table() -> str:
             shown = "" if real is None else f"{real:{figure.form}}"
             lines.append(
                 f"| {goal.name} | {figure.name} | {value:{figure.form}}{said} | {figure.asked} "
-                f"| {shown} | {figure.published} |"
+                f"| {shown} | {', '.join(f'{who} {what}' for who, what in figure.published.items())} |"
             )
     return "\n".join(lines)
 
@@ -352,50 +345,45 @@ def _goal(goal: Goal) -> str:
         goal.seen,
     ]
     rows = read_rows(RUNS / goal.name)
-    if goal.name == "stacked-mnist":
-        _curve(rows, PICTURES / f"{goal.name}-curve.png")
+    if any(figure.published for figure in goal.figures):
+        _curve(rows, goal.figures, PICTURES / f"{goal.name}-curve.png")
         lines.append(f"![Modes and divergence over images](quality/{goal.name}-curve.png)")
     if "pairs" in document:
         lines += [
             "Samples, and below each the training image that is nearest:",
             f"![Pairs](quality/{document['pairs']})",
         ]
-    lines += [_told(found) for found in _findings(rows)]
+    lines += [_told(found) for found in findings(rows)]
     return "\n\n".join(lines) + "\n"
 
 
-def _curve(rows: list[dict[str, Any]], path: Path) -> None:
-    """Modes and divergence of a run, beside the published ones."""
+def _curve(rows: list[Row], figures: Sequence[Figure], path: Path) -> None:
+    """What a run reached over its images, beside what is published."""
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    measured = [row for row in rows if "label_kl" in row]
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
-    published: dict[str, dict[str, float]]
-    published = {"label_modes": {"DCGAN": 99, "WGAN-GP": 959, "R3GAN": 1000},
-                 "label_kl": {"DCGAN": 3.40, "WGAN-GP": 0.73, "R3GAN": 0.029}}  # fmt: skip
-    for axis, (name, others) in zip(axes, published.items(), strict=True):
-        axis.plot(
-            [row["images"] / 1000 for row in measured], [row[name] for row in measured], marker=".", label="gankit"
-        )
-        for who, value in others.items():
+    drawing, axes = plt.subplots(1, len(figures), figsize=(9, 3), layout="constrained")
+    for axis, figure in zip(axes, figures, strict=True):
+        points = [(row["images"] / 1000, row[figure.name]) for row in rows if figure.name in row]
+        axis.plot(*zip(*points, strict=True), marker=".")
+        for who, value in figure.published.items():
             axis.axhline(value, linewidth=0.8, linestyle="--", color="grey")
             axis.annotate(f"{who} {value}", (1, value), xycoords=("axes fraction", "data"), fontsize=7, ha="right")
-        axis.set_title(name, fontsize=9)
+        axis.set_title(figure.name, fontsize=9)
         axis.set_xlabel("thousand images", fontsize=8)
     axes[1].set_yscale("log")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    drawing.savefig(path, dpi=110)
+    plt.close(drawing)
 
 
 def _section(failure: Failure) -> str:
     for name in (failure.name, f"{failure.name}-mended"):
         save_sheet(RUNS / name, PICTURES / f"{name}.png")
     rows, mended = read_rows(RUNS / failure.name), read_rows(RUNS / f"{failure.name}-mended")
-    lines = [_told(found) for found in _findings(rows)]
-    left = {found["sign"] for found in mended[-1].get("diagnosis", [])}
+    lines = [_told(found) for found in findings(rows)]
+    left = {found.sign for found in findings(mended) if found.until is None}
     after = f"At its end it still says: {', '.join(sorted(left))}." if left else "At its end it says nothing any more."
     return "\n\n".join(
         [
@@ -410,14 +398,9 @@ def _section(failure: Failure) -> str:
     )
 
 
-def _findings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each sign once, as it was told last."""
-    return list({found["sign"]: found for row in rows for found in row.get("diagnosis", [])}.values())
-
-
-def _told(found: dict[str, Any]) -> str:
-    flags = ", then ".join(f"`{flag}`" for flag in found["try"])
-    return f"> since image {found['since']:,}: {found['what']}; try {flags}"
+def _told(found: Told) -> str:
+    flags = ", then ".join(f"`{flag}`" for flag in found.flags)
+    return f"> since image {found.since:,}: {found.what}; try {flags}"
 
 
 if __name__ == "__main__":

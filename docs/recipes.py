@@ -6,7 +6,6 @@ python docs/recipes.py page
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from gankit_train.config import VARIANTS
+from gankit_train.diagnosis import Row, read_rows
 from gankit_train.presets import OURS, PRESETS
 
 HERE = Path(__file__).parent
@@ -131,7 +131,7 @@ def page() -> None:
     folder.mkdir(exist_ok=True)
     sections = []
     for trial in TRIALS:
-        rows = [json.loads(row) for row in (RUNS / trial.name / "metrics.jsonl").read_text().splitlines()]
+        rows = read_rows(RUNS / trial.name)
         save_sheet(RUNS / trial.name, folder / f"{trial.name}.png")
         _curves(rows, folder / f"{trial.name}-curves.png")
         preset = PRESETS.get(trial.name)
@@ -167,7 +167,7 @@ not chosen; they are the first latents of seed 0. Made by `docs/recipes.py`.
 def _table() -> str:
     lines = ["| recipe | images | distance to the data | what one sees |", "|---|---|---|---|"]
     for trial in TRIALS:
-        rows = [json.loads(row) for row in (RUNS / trial.name / "metrics.jsonl").read_text().splitlines()]
+        rows = read_rows(RUNS / trial.name)
         distances = [row["sliced_wasserstein"] for row in rows if "sliced_wasserstein" in row]
         lines.append(
             f"| [{trial.name}](#{trial.name.replace('.', '')}) | {rows[-1]['images']:,} | {distances[-1]:.2f} "
@@ -179,7 +179,7 @@ def _table() -> str:
     )
 
 
-def _curves(rows: list[dict[str, float]], path: Path) -> None:
+def _curves(rows: list[Row], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")

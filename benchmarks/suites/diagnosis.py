@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave, timed
+from benchmarks.rounds import Values, finish, interleave, timed
 from benchmarks.worker import call
 
 STEP, WATCH, MEMORY, SIGNS = "a step", "looking at a batch", "asking D of held-out images", "reading the rows"
@@ -52,13 +52,8 @@ def measure(way: str, on: str, cores: int, seconds: float) -> Values:
     fake = torch.zeros_like(real).requires_grad_()
     fake.sum().backward()  # type: ignore[no-untyped-call]
 
-    def finished(work: Any) -> None:
-        work()
-        if on == "cuda":
-            torch.cuda.synchronize()
-
     def time_of(work: Any, share: float) -> float:
-        return median(timed(partial(finished, work), share * seconds))
+        return median(timed(partial(finish, work, on), share * seconds))
 
     whole = time_of(lambda: step(gan, config, real, None, autocast), 0.6)
     look = time_of(lambda: watch(real, fake, len(real)), 0.1)

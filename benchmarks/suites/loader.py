@@ -8,7 +8,7 @@ from statistics import median
 
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave, timed
+from benchmarks.rounds import Values, finish, interleave, timed
 from benchmarks.worker import call
 
 FETCH, STEP, SHARE = "fetching a batch", "a step", "fetching as a share of the step"
@@ -34,8 +34,6 @@ def run(options: Options) -> Document:
 
 def measure(on: str, cores: int, seconds: float) -> Values:
     """In a process of its own."""
-    import torch
-
     from benchmarks.suites.training import trainer
     from gankit_train.batches import Batches
     from gankit_train.data import open_dataset
@@ -43,11 +41,6 @@ def measure(on: str, cores: int, seconds: float) -> Values:
     step, config, device, real = trainer(on, "auto", cores, ())
     batches, images = Batches(open_dataset("digits", (64, 64), 3), config, device), count(0, len(real))
 
-    def one() -> None:
-        batches.after(next(images))
-        if on == "cuda":
-            torch.cuda.synchronize()
-
-    fetch = median(timed(one, seconds / 5))
+    fetch = median(timed(partial(finish, lambda: batches.after(next(images)), on), seconds / 5))
     whole = median(timed(step, seconds, warm=1))
     return {FETCH: 1000 * fetch, STEP: 1000 * whole, SHARE: 100 * fetch / whole}

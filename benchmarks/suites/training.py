@@ -23,7 +23,7 @@ from benchmarks import limits
 from benchmarks.options import Options
 from benchmarks.processes import seconds_of
 from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import FailedError, Measure, MissingError, Values, interleave, timed
+from benchmarks.rounds import FailedError, Measure, MissingError, Values, finish, interleave, timed
 from benchmarks.worker import call, environment, last_line
 from gankit.errors import UsageError
 
@@ -294,12 +294,7 @@ def trainer(
     real = torch.randn(BATCH, channels, 64, 64, generator=noise, device=device).clamp_(-1, 1)
     real = real.contiguous(memory_format=torch.channels_last)
 
-    def one() -> None:
-        step(gan, config, real, None, autocast)
-        if on == "cuda":
-            torch.cuda.synchronize()
-
-    return one, config, device, real
+    return partial(finish, partial(step, gan, config, real, None, autocast), on), config, device, real
 
 
 def measure_step(on: str, precision: str, cores: int, seconds: float) -> Values:

@@ -213,6 +213,13 @@ def read_rows(run: Path) -> list[Row]:
     return rows
 
 
+def training_seconds(rows: Sequence[Row]) -> float:
+    """What the steps took, without sheets and measurements."""
+    timed = [row for row in rows if row.get("images_per_s", 0) > 0]
+    spans = zip([0, *(row["images"] for row in timed)], timed, strict=False)
+    return float(sum((row["images"] - before) / row["images_per_s"] for before, row in spans))
+
+
 def _flags(sign: Sign, config: Config) -> tuple[str, ...]:
     """Of the settings that are not so already, and that go with the others."""
     flags = []

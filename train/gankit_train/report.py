@@ -20,7 +20,7 @@ from gankit.errors import GankitError, ModelNotFoundError, one_line
 from gankit.files import written_whole
 from gankit_train import checkpoints
 from gankit_train.config import Config, configure, flag_of
-from gankit_train.diagnosis import SIGNS, Row, looked_for, read_rows
+from gankit_train.diagnosis import SIGNS, Row, looked_for, read_rows, training_seconds
 from gankit_train.measures import MEASURES
 from gankit_train.terminal import Reporter
 
@@ -141,9 +141,7 @@ def write_report(run: Path, report: Reporter, device: str | None = None, neighbo
     told, known = findings(rows), looked_for(rows)
     evaluation = _evaluation(run)
     pairs, no_pairs = _pairs(run, evaluation, report, device or config.device) if neighbours else ("", _LATER)
-    timed = [row for row in rows if row.get("images_per_s", 0) > 0]
-    spans = zip([0, *(row["images"] for row in timed)], timed, strict=False)
-    seconds = sum((row["images"] - before) / row["images_per_s"] for before, row in spans)
+    rates = [row["images_per_s"] for row in rows if row.get("images_per_s", 0) > 0]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gankit_train", ""),
         autoescape=True,
@@ -158,8 +156,8 @@ def write_report(run: Path, report: Reporter, device: str | None = None, neighbo
         command=" ".join(["gan-train", config.variant, *_changed(config)]),
         settings=config.to_json(),
         images=rows[-1]["images"] if rows else 0,
-        rate=median(row["images_per_s"] for row in timed) if timed else 0,
-        minutes=seconds / 60,
+        rate=median(rates) if rates else 0,
+        minutes=training_seconds(rows) / 60,
         told=told,
         looked_for=known,
         not_looked_for=[name for name in SIGNS if name not in known],
