@@ -43,7 +43,7 @@ types: env  ## Type checks
 	$(BIN)/mypy
 
 unit: env  ## Tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
 bench: env  ## Measure everything beside its peers, about an hour; writes benchmarks/results/ and the README's figures
 	$(BIN)/python -m benchmarks all $(addprefix --peer-dir ,$(PEERS))

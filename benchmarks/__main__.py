@@ -18,9 +18,9 @@ from benchmarks.rounds import FailedError, MissingError
 from benchmarks.suites import SUITES
 from benchmarks.table import page, section, with_results
 from benchmarks.worker import ROOT
-from gankit.console import Debug, run
-from gankit.errors import GankitError, UsageError
-from gankit.files import written_whole
+from gankit._console import Debug, run
+from gankit._errors import GankitError, UsageError
+from gankit._files import written_whole
 
 _PROGRAM = "python -m benchmarks"
 _DEVICES = ("cpu", "cuda")
@@ -134,7 +134,7 @@ def _options(
     if device not in _DEVICES:
         raise UsageError(f"--device is one of {', '.join(_DEVICES)}, not {device!r}")
     if device == "cuda":
-        from gankit_train.devices import pick_device
+        from gankit_train.compute.devices import pick_device
 
         pick_device(device)
     if model is not None and not (model.suffix == ".onnx" and model.is_file()):

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gankit.session import cores
+from gankit._session import cores
 
 _PACKAGES = (
     "numpy",

@@ -21,7 +21,7 @@ from benchmarks.limits import MOVED, OPERATIONS, OUT
 from benchmarks.options import Options
 from benchmarks.rounds import MissingError, Values
 from benchmarks.worker import call
-from gankit.latents import latents
+from gankit._latents import latents
 
 Inputs = list[NDArray[np.float32]]
 Images = NDArray[np.uint8]
@@ -115,9 +115,9 @@ def make(folder: str, device: str, quick: bool = False) -> None:
 
     from gankit_export.exporter import export_run
     from gankit_export.graph import PLAIN, TARGETS, ImageGraph, folded
-    from gankit_train import checkpoints
-    from gankit_train.config import configure
-    from gankit_train.step import build
+    from gankit_train.config.settings import configure
+    from gankit_train.models import checkpoints
+    from gankit_train.training.step import build
 
     config, shape = configure("dcgan", size=(64, 64), channels=3), (64, 64, 3)
     gan = build(config, shape, 0, torch.device("cpu"))

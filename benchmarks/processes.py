@@ -12,7 +12,7 @@ from benchmarks.options import Options
 from benchmarks.rounds import FailedError
 from benchmarks.worker import environment, last_line
 
-_MAINS = {"gan-train": "gankit_train.cli", "gan-export": "gankit_export.cli", "gan-gen": "gankit.cli"}
+_MAINS = {"gan-train": "gankit_train.cli", "gan-export": "gankit_export.cli", "gan-gen": "gankit._cli"}
 
 
 def command(program: str) -> list[str]:

@@ -16,7 +16,7 @@ from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import FailedError, Values, interleave, timed
 from benchmarks.worker import call
-from gankit.session import CPU, CUDA, CUDA_OPTIONS, Device
+from gankit._session import CPU, CUDA, CUDA_OPTIONS, Device
 
 LATENTS, IN, OUT = "latents", "transfer in", "transfer out"
 GPU = "the rest: waiting for the GPU, which a node's time may not hold, Python, copies"

@@ -13,7 +13,7 @@ from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.rounds import Taken, summary
 from benchmarks.suites import SUITES
-from gankit.files import written_whole
+from gankit._files import written_whole
 
 Document = dict[str, Any]
 

@@ -30,9 +30,9 @@ import gankit
 from benchmarks.options import RESULTS, Options
 from benchmarks.results import Metric, Row, document, write
 from benchmarks.rounds import Taken
-from gankit.console import run
-from gankit.errors import GankitError, UsageError
-from gankit.session import Device
+from gankit._console import run
+from gankit._errors import GankitError, UsageError
+from gankit._session import Device
 
 Images = NDArray[np.uint8]
 Names = tuple[str, ...]

@@ -20,7 +20,7 @@ from benchmarks.model import Images, Inputs, Model
 from benchmarks.options import Options
 from benchmarks.results import Row
 from benchmarks.rounds import FailedError, MissingError
-from gankit.session import CPU, CUDA, Device, Precision
+from gankit._session import CPU, CUDA, Device, Precision
 
 TOLERANCES = {"float32": 1, "float16": 4, "bfloat16": 8}
 """How far any byte of a way may lie from the network's, in steps of 1/255; all of them in the mean a tenth of it.
@@ -171,7 +171,7 @@ def _torch(kind: str, device: str, precision: str, model: Model, threads: int) -
         graph: Any = torch.jit.load(str(model.file("plain.ts")), device)  # type: ignore[no-untyped-call]
     else:
         from gankit_export.graph import ImageGraph
-        from gankit_train import checkpoints
+        from gankit_train.models import checkpoints
 
         header, document = checkpoints.read(weights)
         graph = ImageGraph(checkpoints.generator(header, document), header.config.value_range).to(**like)

@@ -86,7 +86,7 @@ def peak_memory() -> float:
 
 
 def _answer(function: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    from gankit.errors import one_line
+    from gankit._errors import one_line
 
     module, name = function.split(":")
     try:

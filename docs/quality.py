@@ -24,10 +24,10 @@ from PIL import ImageColor
 from recipes import save_sheet
 
 import gankit
-from gankit.images import save_png
+from gankit._images import save_png
 from gankit_train.data.avatars import HAIR
-from gankit_train.diagnosis import Row, read_rows, training_seconds
-from gankit_train.report import Told, findings
+from gankit_train.evaluation.diagnosis import Row, read_rows, training_seconds
+from gankit_train.reporting.html import Told, findings
 
 HERE = Path(__file__).parent
 ROOT, PICTURES = HERE.parent, HERE / "quality"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from gankit_train.config import VARIANTS
-from gankit_train.diagnosis import Row, read_rows
-from gankit_train.presets import OURS, PRESETS
+from gankit_train.config.presets import OURS, PRESETS
+from gankit_train.config.settings import VARIANTS
+from gankit_train.evaluation.diagnosis import Row, read_rows
 
 HERE = Path(__file__).parent
 RUNS = Path("runs/recipes")

@@ -14,7 +14,7 @@ import numpy as np
 from PIL.Image import Image
 
 import gankit
-from gankit.images import Images, enlarge, save_gif, save_png
+from gankit._images import Images, enlarge, save_gif, save_png
 
 NOTEBOOK = "ipykernel" in sys.modules  # whose arguments are not ours
 FOLDER = Path("generated/notebook" if NOTEBOOK or len(sys.argv) < 2 else sys.argv[1])

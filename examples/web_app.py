@@ -25,7 +25,7 @@ from starlette.routing import Route
 from starlette.templating import Jinja2Templates
 
 import gankit
-from gankit.images import Images, enlarge
+from gankit._images import Images, enlarge
 
 PIXELS = 1 << 22  # of an answer, so that nobody's wish fills the memory
 TEMPLATES = Jinja2Templates(Path(__file__).parent)

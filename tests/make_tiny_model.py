@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from gankit import Card, Labels
-from gankit.card import KEY
+from gankit._card import KEY
 
 Z_DIM, EDGE = 6, 8
 LABELS = Labels(("Blond_Hair", "Black_Hair", "Smiling"), "attributes", (0.5, 0.5, 0.25), ((0, 1),))

@@ -20,7 +20,8 @@ from benchmarks.results import Document, Metric, Row, document, read_all, write
 from benchmarks.rounds import FailedError, MissingError, Taken, interleave, number_text, ratio, spread, summary
 from benchmarks.suites import SUITES, sampling, serving, training
 from benchmarks.ways import WAYS, compare, way_named, ways_for
-from tests.conftest import TINY, Result, refused
+from tests.helpers.commands import Result, refused
+from tests.helpers.paths import TINY
 
 Run = Callable[..., Result]
 OURS, PEER = "gankit, --for cpu, float32", "torch eager, float32"
@@ -224,10 +225,10 @@ def test_other_images_are_a_failure() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_the_model_has_one_set_of_weights_in_every_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import benchmarks.model
-    from gankit_train.config import configure
+    from gankit_train.config.settings import configure
 
     # The same with few filters, which is quick.
-    monkeypatch.setattr("gankit_train.config.configure", lambda *a, **k: configure(*a, filters=8, **k))
+    monkeypatch.setattr("gankit_train.config.settings.configure", lambda *a, **k: configure(*a, filters=8, **k))
     benchmarks.model.make(str(tmp_path), "cpu")
     model = Model(tmp_path)
     _, images = model.reference()

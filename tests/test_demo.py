@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import gankit
-from tests.conftest import ROOT, picture
+from tests.helpers.images import picture
+from tests.helpers.paths import ROOT
 
 
 def test_the_demo_writes_what_it_promises(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from benchmarks.options import RESULTS
 from benchmarks.results import read_all
 from benchmarks.suites import SUITES, training
 from benchmarks.table import for_readme, page
-from tests.conftest import ROOT
+from tests.helpers.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 
@@ -41,7 +41,7 @@ def test_every_picture_and_file_that_is_named_exists() -> None:
 
 
 def test_the_options_in_the_readme_exist() -> None:
-    from gankit.cli import generate
+    from gankit._cli import generate
     from gankit_export.cli import _export
     from gankit_train.cli import _COMMANDS, _train
 

@@ -20,8 +20,9 @@ from starlette.testclient import TestClient
 
 import gankit
 from examples import web_app
-from gankit.images import enlarge
-from tests.conftest import ROOT, TINY, picture
+from gankit._images import enlarge
+from tests.helpers.images import picture
+from tests.helpers.paths import ROOT, TINY
 from tests.runtime.test_generator import _foreign as foreign
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import gankit
 from benchmarks import soak
-from tests.conftest import TINY
+from tests.helpers.paths import TINY
 from tests.runtime.test_generator import _foreign as foreign
 
 

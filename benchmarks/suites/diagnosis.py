@@ -34,13 +34,13 @@ def measure(way: str, on: str, cores: int, seconds: float) -> Values:
     """In a process of its own."""
     import torch
 
-    from gankit_train.batches import Batches
-    from gankit_train.config import configure
+    from gankit_train.compute.devices import pick_device, pick_precision
+    from gankit_train.config.settings import configure
     from gankit_train.data import open_dataset
-    from gankit_train.devices import pick_device, pick_precision
-    from gankit_train.diagnosis import diagnose
-    from gankit_train.memory import memory
-    from gankit_train.step import WATCHED, build, step, watch
+    from gankit_train.evaluation.diagnosis import diagnose
+    from gankit_train.training.batches import Batches
+    from gankit_train.training.overfitting import memory
+    from gankit_train.training.step import WATCHED, build, step, watch
 
     torch.set_num_threads(cores)
     variant, edge, channels = _RUNS[way]

@@ -51,7 +51,7 @@ def _generated(suffix: str) -> str:
 def measure(way: str, seconds: float) -> Values:
     """In a process of its own."""
     import gankit
-    from gankit.images import enlarge
+    from gankit._images import enlarge
 
     images = enlarge(gankit.load(device="cpu").sample(_FRAMES), 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -60,17 +60,17 @@ def measure(way: str, seconds: float) -> Values:
 
 
 def _png(folder: Path, images: Any) -> None:
-    from gankit.images import save_png
+    from gankit._images import save_png
 
     for i, image in enumerate(images):
         save_png(folder / f"{i}.png", image)
 
 
 def _one_file(suffix: str, folder: Path, images: Any) -> None:
-    import gankit.images
+    import gankit._images
 
     as_they_come = {"mp4": ([images],), "npz": ([images], len(images)), "npy": ([images], len(images))}
-    getattr(gankit.images, f"save_{suffix}")(folder / f"x.{suffix}", *as_they_come.get(suffix, (images,)))
+    getattr(gankit._images, f"save_{suffix}")(folder / f"x.{suffix}", *as_they_come.get(suffix, (images,)))
 
 
 def _zlib(folder: Path, images: Any) -> None:

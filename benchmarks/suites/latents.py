@@ -32,7 +32,7 @@ def run(options: Options) -> Document:
 
 def measure(way: str, seconds: float) -> Values:
     """In a process of its own: millions a second."""
-    from gankit.latents import latents
+    from gankit._latents import latents
 
     rng, numbers = np.random.default_rng(0), count()
     values = {}

@@ -35,8 +35,8 @@ def run(options: Options) -> Document:
 def measure(on: str, cores: int, seconds: float) -> Values:
     """In a process of its own."""
     from benchmarks.suites.training import trainer
-    from gankit_train.batches import Batches
     from gankit_train.data import open_dataset
+    from gankit_train.training.batches import Batches
 
     step, config, device, real = trainer(on, "auto", cores, ())
     batches, images = Batches(open_dataset("digits", (64, 64), 3), config, device), count(0, len(real))

@@ -36,8 +36,8 @@ def measure(size: str, on: str, cores: int, quick: bool) -> Values:
     import torch
 
     from gankit_train.data import Dataset
-    from gankit_train.measures import MEASURES, measured
-    from gankit_train.measures.figures import Reference, Sets
+    from gankit_train.metrics.functions import Reference, Sets
+    from gankit_train.metrics.table import MEASURES, measured
 
     torch.set_num_threads(cores)
     shape, scale = _SIZES[size], 10 if quick else 1

@@ -18,7 +18,7 @@ from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import Values, interleave
 from benchmarks.worker import call
-from gankit.session import CPU, CUDA, Device
+from gankit._session import CPU, CUDA, Device
 
 CALLERS = 64
 REQUESTS, P50, P99 = "requests/s", "median wait of a caller", "99 of 100 callers waited less than"

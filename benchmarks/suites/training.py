@@ -25,12 +25,12 @@ from benchmarks.processes import seconds_of
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import FailedError, Measure, MissingError, Values, finish, interleave, timed
 from benchmarks.worker import call, environment, last_line
-from gankit.errors import UsageError
+from gankit._errors import UsageError
 
 if TYPE_CHECKING:
     import torch
 
-    from gankit_train.config import Config
+    from gankit_train.config.settings import Config
 
 BATCH = 64
 Settings = tuple[tuple[str, Any], ...]
@@ -156,7 +156,7 @@ def run(options: Options) -> Document:
 
 def automatic(on: str) -> str:
     """In a process of its own: the precision that `auto` takes."""
-    from gankit_train.devices import pick_device, pick_precision
+    from gankit_train.compute.devices import pick_device, pick_precision
 
     return "bfloat16" if pick_precision("auto", pick_device(on))._enabled else "float32"
 
@@ -181,7 +181,7 @@ def _draw(folder: Path, steps: int) -> None:
     """The same bricks for everybody: an array, PNG files in a folder of folders, and MNIST's files in grey."""
     import numpy as np
 
-    from gankit.images import save_png
+    from gankit._images import save_png
     from gankit_train.data.bricks import draw
 
     images = [draw(i) for i in range((steps // 4 + steps + 2) * BATCH)]
@@ -282,9 +282,9 @@ def trainer(
     """A step of gan-train on a batch that stays the same; its settings, its device and the batch."""
     import torch
 
-    from gankit_train.config import configure
-    from gankit_train.devices import pick_device, pick_precision
-    from gankit_train.step import build, step
+    from gankit_train.compute.devices import pick_device, pick_precision
+    from gankit_train.config.settings import configure
+    from gankit_train.training.step import build, step
 
     torch.set_num_threads(cores)
     config = configure("dcgan", batch_size=BATCH, **dict(settings))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ModelError, UsageError, one_line
+from gankit._errors import ModelError, UsageError, one_line
 
 _TOLERANCE = 1e-4
 """How far outputs that should be equal may differ, for outputs up to 1: about a hundredth of a step of 1/255."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gankit.console import Debug, run, whole_numbers
-from gankit.errors import UsageError, missing_extra
+from gankit._console import Debug, run, whole_numbers
+from gankit._errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from gankit_export.exporter import Exported

@@ -14,16 +14,16 @@ import torch
 from torch import nn
 
 import gankit
-from gankit.card import Card
-from gankit.errors import DeviceError, GankitError, ModelError, UsageError, missing_extra, one_line
-from gankit.files import written_whole
-from gankit.labels import Labels
+from gankit._card import Card
+from gankit._errors import DeviceError, GankitError, ModelError, UsageError, missing_extra, one_line
+from gankit._files import written_whole
+from gankit._labels import Labels
 from gankit_export.bridge import bridge
 from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import PLAIN, ImageGraph, Recipe
 from gankit_export.outside import load
 from gankit_export.verify import Reference, cases, verify
-from gankit_train import checkpoints
+from gankit_train.models import checkpoints
 
 
 @dataclass(frozen=True)

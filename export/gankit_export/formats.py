@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gankit.card import KEY, Card
-from gankit.errors import DeviceError
-from gankit.session import CUDA, CUDA_OPTIONS, Device, cores, cpu_session, gpu_session, read_model
+from gankit._card import KEY, Card
+from gankit._errors import DeviceError
+from gankit._session import CUDA, CUDA_OPTIONS, Device, cores, cpu_session, gpu_session, read_model
 from gankit_export.graph import ImageGraph
 
 Run = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[Any]]

@@ -14,8 +14,8 @@ from torch.nn.utils.parametrize import register_parametrization
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from gankit.errors import UsageError
-from gankit_train.networks import Generator
+from gankit._errors import UsageError
+from gankit_train.models.networks import Generator
 
 OPSETS = (18, 20)
 """The oldest and the newest ONNX opset that can be written. From 22 on, older CUDA providers have no ConvTranspose and

@@ -17,9 +17,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from gankit.errors import ModelError, UsageError, one_line
+from gankit._errors import ModelError, UsageError, one_line
 from gankit_export.bridge import NAMED_KINDS
-from gankit_train.checkpoints import read_pickle
+from gankit_train.models.checkpoints import read_pickle
 
 _USUAL = {"", "state_dict", "model_state_dict", "generator", "g", "netg", "gen", "model", "module", "_orig_mod"}
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from gankit.card import Card
-from gankit.errors import GankitError, one_line
-from gankit.latents import latents
+from gankit._card import Card
+from gankit._errors import GankitError, one_line
+from gankit._latents import latents
 from gankit_export.formats import Run
 from gankit_export.graph import steps
 

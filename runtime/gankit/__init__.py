@@ -7,8 +7,8 @@
 >>> for batch in faces.stream(1_000_000, seed=1): ...    # constant memory, the next batch computed meanwhile
 """
 
-from gankit.card import Card
-from gankit.errors import (
+from gankit._card import Card
+from gankit._errors import (
     BusyError,
     DeviceError,
     GankitError,
@@ -18,10 +18,10 @@ from gankit.errors import (
     ModelNotFoundError,
     UsageError,
 )
-from gankit.generator import Generator, load
-from gankit.images import as_pil, grid
-from gankit.labels import Labels
-from gankit.latents import latents, slerp
+from gankit._generator import Generator, load
+from gankit._images import as_pil, grid
+from gankit._labels import Labels
+from gankit._latents import latents, slerp
 
 __version__ = "0.1.0"
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 import gankit
-from gankit.card import Card
-from gankit.errors import GankitError, ModelError, UsageError
+from gankit._card import Card
+from gankit._errors import GankitError, ModelError, UsageError
 from gankit_export import Recipe, export, export_run
 from gankit_export.exporter import write
 from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import PLAIN, TARGETS, ImageGraph, Phases, Subpixel, folded
 from gankit_export.verify import TOLERANCES, Reference, cases
-from gankit_train import checkpoints
-from tests.conftest import Command, refused
+from gankit_train.models import checkpoints
+from tests.helpers.commands import Command, refused
 from tests.train.test_run import go
 
 

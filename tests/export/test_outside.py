@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gankit.errors import ModelError, UsageError
+from gankit._errors import ModelError, UsageError
 from gankit_export.bridge import Bridged, bridge
 from gankit_export.formats import _quiet
 from gankit_export.outside import load

@@ -10,7 +10,7 @@ import torch
 
 import gankit
 from gankit_export import export_run
-from tests.conftest import Command
+from tests.helpers.commands import Command
 from tests.train.test_run import go
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

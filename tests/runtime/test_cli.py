@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import gankit
-from tests.conftest import TINY, Command, film, picture, refused
+from tests.helpers.commands import Command, refused
+from tests.helpers.images import film, picture
+from tests.helpers.paths import TINY
 from tests.runtime.test_generator import _foreign
 
 # The command in a process of its own, with whatever is to be done in it before.
-PROCESS = "import sys; sys.argv[0] = 'gan-gen'; from gankit.cli import main; {}; main()"
+PROCESS = "import sys; sys.argv[0] = 'gan-gen'; from gankit._cli import main; {}; main()"
 
 
 def test_a_folder_of_pngs_and_a_sheet(command: Command, tmp_path: Path) -> None:

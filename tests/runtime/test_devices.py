@@ -18,9 +18,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import gankit
-from gankit import doctor
-from gankit.backends import base, cuda
-from tests.conftest import TINY, Command, refused
+from gankit import _doctor as doctor
+from gankit._backends import base, cuda
+from tests.helpers.commands import Command, refused
+from tests.helpers.paths import TINY
 from tests.runtime.test_generator import _foreign as foreign
 
 

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gankit
-from gankit import session
-from tests.conftest import TINY
+from gankit import _session as session
+from tests.helpers.paths import TINY
 from tests.runtime.test_generator import _foreign as foreign
 
 

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import gankit
-from gankit.generator import bundled_model
-from tests.conftest import TINY
+from gankit._generator import bundled_model
+from tests.helpers.paths import TINY
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gankit import images
-from gankit.errors import GankitError, MissingExtraError, UsageError
-from gankit.files import opened, written_whole
-from gankit.images import as_pil, gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
-from tests.conftest import film, picture
+from gankit import _images as images
+from gankit._errors import GankitError, MissingExtraError, UsageError
+from gankit._files import opened, written_whole
+from gankit._images import as_pil, gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
+from tests.helpers.images import film, picture
 
 
 def test_a_sheet_has_each_image_in_its_place() -> None:

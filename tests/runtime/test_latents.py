@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gankit
-from gankit.latents import latents, slerp, uniforms
+from gankit._latents import latents, slerp, uniforms
 
 
 def test_the_stream_is_pinned() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import gankit
-from tests.conftest import ROOT, TINY
+from tests.helpers.paths import ROOT, TINY
 
 
 def test_every_public_name_exists() -> None:
@@ -28,7 +28,7 @@ def test_every_module_can_be_imported(package: str) -> None:
         importlib.import_module(module.name)
 
 
-@pytest.mark.parametrize("module", ["gankit.cli", "gankit_train.cli", "gankit_export.cli"])
+@pytest.mark.parametrize("module", ["gankit._cli", "gankit_train.cli", "gankit_export.cli"])
 def test_help_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; sys.exit(str({{'torch', 'onnxruntime', 'onnx', 'matplotlib'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.strip() == "set()"

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from gankit_train.batches import Batches
-from gankit_train.config import configure
+from gankit_train.compute.devices import pick_precision
+from gankit_train.compute.distributed import join, leave
+from gankit_train.config.settings import configure
 from gankit_train.data import open_dataset
-from gankit_train.devices import pick_precision
-from gankit_train.ranks import join, leave
-from gankit_train.step import build, step
+from gankit_train.training.batches import Batches
+from gankit_train.training.step import build, step
 
 SMALL: dict[str, Any] = {"filters": 4, "z_dim": 8, "batch_size": 32, "g_norm": "none", "horizontal_flips": True}
 SMALL |= {"g_activation": "silu", "d_activation": "silu"}

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from gankit_train.augment import AUGMENTATIONS, show
-from gankit_train.config import configure
-from gankit_train.noise import Noise
-from gankit_train.ranks import Ranks
+from gankit_train.compute.distributed import Ranks
+from gankit_train.compute.rng import Noise
+from gankit_train.config.settings import configure
+from gankit_train.training.augment import AUGMENTATIONS, show
 
 
 def noise(seed: int = 0) -> Noise:

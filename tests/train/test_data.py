@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gankit.errors import GankitError, UsageError
-from gankit.images import save_npz
+from gankit._errors import GankitError, UsageError
+from gankit._images import save_npz
 from gankit_train.data import open_dataset
-from gankit_train.data.pack import fit
+from gankit_train.data.dataset import fit
 from gankit_train.data.sources import cache_folder
 
 COLOURS = {"red": (200, 10, 10), "green": (10, 200, 10), "blue": (10, 10, 200)}

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from gankit_train.batches import Batches, held_out_of
 from gankit_train.cli import _train
-from gankit_train.config import VARIANTS, Config, configure
+from gankit_train.compute.devices import pick_precision
+from gankit_train.config.presets import PRESETS
+from gankit_train.config.settings import VARIANTS, Config, configure
 from gankit_train.data import open_dataset
-from gankit_train.devices import pick_precision
-from gankit_train.diagnosis import SIGNS, Finding, Row, _flags, diagnose
-from gankit_train.memory import memory
-from gankit_train.presets import PRESETS
-from gankit_train.step import build, watch
+from gankit_train.evaluation.diagnosis import SIGNS, Finding, Row, _flags, diagnose
+from gankit_train.training.batches import Batches, held_out_of
+from gankit_train.training.overfitting import memory
+from gankit_train.training.step import build, watch
 from tests.train.test_run import same
 
 WELL: Row = {

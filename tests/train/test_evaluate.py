@@ -10,14 +10,16 @@ import pytest
 import torch
 
 import gankit
-from gankit.errors import GankitError, ModelError, UsageError
-from gankit_train import checkpoints
-from gankit_train.config import Config, configure
-from gankit_train.evaluation import evaluate
-from gankit_train.loop import train
-from gankit_train.measures import MEASURES
-from gankit_train.terminal import Reporter
-from tests.conftest import TINY, Command, picture, refused
+from gankit._errors import GankitError, ModelError, UsageError
+from gankit_train.config.settings import Config, configure
+from gankit_train.evaluation.evaluate import evaluate
+from gankit_train.metrics.table import MEASURES
+from gankit_train.models import checkpoints
+from gankit_train.reporting.console import Reporter
+from gankit_train.training.loop import train
+from tests.helpers.commands import Command, refused
+from tests.helpers.images import picture
+from tests.helpers.paths import TINY
 from tests.train.test_measures import quarters
 from tests.train.test_run import Silent, same, weights
 
@@ -203,7 +205,7 @@ def test_the_best_checkpoint_has_the_highest_of_what_should_be_high(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.2, 0.6, 0.5, 0.4])
-    monkeypatch.setattr("gankit_train.measures.figures.coverage", lambda sets: next(values))
+    monkeypatch.setattr("gankit_train.metrics.functions.coverage", lambda sets: next(values))
     settings = {**SETTINGS, "data": str(data), "evaluate_samples": 50, "evaluate_every": 64, "checkpoint_every": 64}
     config = configure("dcgan", **settings, images=192, measures=("coverage",))
     train(config, Silent(), tmp_path)

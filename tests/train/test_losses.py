@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from gankit.errors import UsageError
-from gankit_train.config import configure
-from gankit_train.losses import LOSSES, between, cross_entropy, gradient_norm_squared, gradient_penalty
+from gankit._errors import UsageError
+from gankit_train.config.settings import configure
+from gankit_train.training.losses import LOSSES, between, cross_entropy, gradient_norm_squared, gradient_penalty
 
 REAL = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)
 FAKE = torch.tensor([-3.0, 0.25, 1.0], dtype=torch.float64)

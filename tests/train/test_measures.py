@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from gankit.errors import ModelError, UsageError
+from gankit._errors import ModelError, UsageError
 from gankit_train.data import Dataset, open_dataset, open_source
-from gankit_train.measures import MEASURES, Measure, figure, figures, measured, refuse
-from gankit_train.measures.bins import assign, bins_for, different_bins, kmeans
-from gankit_train.measures.classifier import Head, classifier_of, heads, order
-from gankit_train.measures.features import Features, frechet_distance, kernel_distance, open_features
-from gankit_train.measures.figures import Reference, Sets
-from gankit_train.measures.neighbours import authentic, density_coverage, nearest
-from gankit_train.measures.space import Principal
+from gankit_train.metrics import functions as figures
+from gankit_train.metrics.classifier import Head, classifier_of, heads, order
+from gankit_train.metrics.features import Features, frechet_distance, kernel_distance, open_features
+from gankit_train.metrics.functions import Reference, Sets
+from gankit_train.metrics.kmeans import assign, bins_for, different_bins, kmeans
+from gankit_train.metrics.neighbours import authentic, density_coverage, nearest
+from gankit_train.metrics.pca import Principal
+from gankit_train.metrics.table import MEASURES, Measure, figure, measured, refuse
 
 Images = NDArray[np.uint8]
 CPU = torch.device("cpu")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gankit.errors import GankitError, UsageError
-from gankit_train import checkpoints
-from gankit_train.ranks import Ranks, join
+from gankit._errors import GankitError, UsageError
+from gankit_train.compute.distributed import Ranks, join
+from gankit_train.models import checkpoints
 from tests.train import share_a_batch
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -53,7 +53,7 @@ sys.argv += ["--out", "run"]
 if sys.argv_extra == "settings":
     sys.argv += ["--seed", os.environ["RANK"]]
 else:
-    from gankit_train import loop
+    from gankit_train.training import loop
     step, calls = loop.step, []
     def counted(*arguments):
         calls.append(0)
@@ -79,7 +79,9 @@ def test_a_signal_to_any_process_stops_all_of_them_with_a_checkpoint(tmp_path: P
 
 def test_an_error_of_the_first_process_reaches_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[object] = []
-    monkeypatch.setattr("gankit_train.ranks.dist.broadcast_object_list", lambda box, source: sent.append(box[0]))
+    monkeypatch.setattr(
+        "gankit_train.compute.distributed.dist.broadcast_object_list", lambda box, source: sent.append(box[0])
+    )
 
     def fail() -> None:
         raise UsageError("no such data")
@@ -90,8 +92,8 @@ def test_an_error_of_the_first_process_reaches_the_others(monkeypatch: pytest.Mo
 
 
 def test_weights_that_came_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gankit_train.ranks.dist.broadcast", lambda tensor, source: tensor.add_(1e-9))
-    monkeypatch.setattr("gankit_train.ranks.dist.all_reduce", lambda tensor: None)
+    monkeypatch.setattr("gankit_train.compute.distributed.dist.broadcast", lambda tensor, source: tensor.add_(1e-9))
+    monkeypatch.setattr("gankit_train.compute.distributed.dist.all_reduce", lambda tensor: None)
     with pytest.raises(GankitError, match="weights have come apart"):
         Ranks(1, 2).agree([torch.nn.Linear(2, 2)])
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from gankit_train.cli import _train
-from gankit_train.config import configure
-from gankit_train.report import _changed, findings
-from tests.conftest import Command, refused
+from gankit_train.config.settings import configure
+from gankit_train.reporting.html import _changed, findings
+from tests.helpers.commands import Command, refused
 
 
 class Page(HTMLParser):
@@ -118,7 +118,7 @@ def test_a_report_that_fails_does_not_fail_the_run(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("gankit_train.report.write_report", broken)
+    monkeypatch.setattr("gankit_train.reporting.html.write_report", broken)
     small = ["--filters", 4, "--batch-size", 16, "--evaluate-samples", 50, "--images", 32]
     result = command("gan-train", "dcgan", *small, "--out", "run")
     assert result.returncode == 0 and "not made: out of memory; gan-train report run tries again" in result.stderr

@@ -12,14 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from gankit.errors import GankitError, UsageError
-from gankit_train import checkpoints
-from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_size
+from gankit._errors import GankitError, UsageError
+from gankit_train.config.presets import PRESETS
+from gankit_train.config.settings import VARIANTS, Config, configure, parse_count, parse_size
 from gankit_train.data.sources import BUILT_IN
-from gankit_train.loop import Finished, train
-from gankit_train.presets import PRESETS
-from gankit_train.terminal import Reporter
-from tests.conftest import Command, picture, refused
+from gankit_train.models import checkpoints
+from gankit_train.reporting.console import Reporter
+from gankit_train.training.loop import Finished, train
+from tests.helpers.commands import Command, refused
+from tests.helpers.images import picture
 
 
 class Silent(Reporter):
@@ -100,8 +101,8 @@ def test_a_resumed_run_is_bit_for_bit_the_one_that_was_not_stopped(tmp_path: Pat
 
 
 def test_a_pass_over_the_data_sees_every_image_once(tmp_path: Path) -> None:
-    from gankit_train.batches import Batches
     from gankit_train.data import open_dataset
+    from gankit_train.training.batches import Batches
 
     data, config = open_dataset("digits"), configure("dcgan", batch_size=300, seed=4)
     batches = Batches(data, config, torch.device("cpu"))  # three passes in steps that do not divide one
@@ -261,8 +262,8 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import torch
-from gankit_train.config import configure
-from gankit_train.loop import train
+from gankit_train.config.settings import configure
+from gankit_train.training.loop import train
 from tests.train.test_run import SMALL, Silent
 
 save = torch.save
@@ -309,7 +310,7 @@ def test_the_best_checkpoint_stays_and_is_the_nearest_to_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distances = iter([0.5, 0.3, 0.4, 0.35, 0.2])
-    monkeypatch.setattr("gankit_train.measures.figures.sliced_wasserstein", lambda sets: next(distances))
+    monkeypatch.setattr("gankit_train.metrics.functions.sliced_wasserstein", lambda sets: next(distances))
 
     def best() -> tuple[int, float]:
         header = checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0]
@@ -373,8 +374,8 @@ def test_compiled_networks_leave_the_same_kind_of_checkpoint(tmp_path: Path, mon
 
 
 def test_flips_mirror_half_of_the_images(tmp_path: Path) -> None:
-    from gankit_train.batches import Batches
     from gankit_train.data import open_dataset
+    from gankit_train.training.batches import Batches
 
     data, cpu = open_dataset("digits"), torch.device("cpu")
     plain, _ = Batches(data, configure("dcgan", batch_size=500), cpu).after(500)
@@ -391,7 +392,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 
 
 def test_bfloat16_trains_the_same_networks(tmp_path: Path) -> None:
-    from gankit_train.devices import pick_precision
+    from gankit_train.compute.devices import pick_precision
 
     if not pick_precision("auto", torch.device("cpu"))._enabled:
         with pytest.raises(GankitError, match="bf16 is not supported"):

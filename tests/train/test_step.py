@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from gankit.errors import UsageError
-from gankit_train.config import VARIANTS, configure
-from gankit_train.devices import pick_precision
-from gankit_train.networks import Dropout, plan
-from gankit_train.noise import Noise
-from gankit_train.ranks import Ranks
-from gankit_train.step import _targets, build, step
+from gankit._errors import UsageError
+from gankit_train.compute.devices import pick_precision
+from gankit_train.compute.distributed import Ranks
+from gankit_train.compute.rng import Noise
+from gankit_train.config.settings import VARIANTS, configure
+from gankit_train.models.networks import Dropout, plan
+from gankit_train.training.step import _targets, build, step
 
 CPU = torch.device("cpu")
 EXACT = pick_precision("float32", CPU)

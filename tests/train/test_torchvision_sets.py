@@ -18,7 +18,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 
-from gankit.errors import GankitError, MissingExtraError
+from gankit._errors import GankitError, MissingExtraError
 from gankit_train.data import open_dataset
 from tests.train.test_data import celeba, idx
 

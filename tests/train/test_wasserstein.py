@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from gankit_train.data import open_dataset
-from gankit_train.measures.wasserstein import _wasserstein, sliced_wasserstein
+from gankit_train.metrics.sliced_wasserstein import _wasserstein, sliced_wasserstein
 
 Images = NDArray[np.uint8]
 N = 400

@@ -14,11 +14,11 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from gankit.console import Debug, run
-from gankit.errors import GankitError, UsageError, missing_extra
-from gankit_train.config import VARIANTS, Config, configure, parse_count, parse_list, parse_names, parse_size
-from gankit_train.measures import MEASURES
-from gankit_train.presets import PRESETS
+from gankit._console import Debug, run
+from gankit._errors import GankitError, UsageError, missing_extra
+from gankit_train.config.presets import PRESETS
+from gankit_train.config.settings import VARIANTS, Config, configure, parse_count, parse_list, parse_names, parse_size
+from gankit_train.metrics.table import MEASURES
 
 
 def _train(
@@ -47,9 +47,9 @@ def _train(
         raise UsageError("--images and --epochs say the same thing; give one of them")
     config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
     with _extra():
-        from gankit_train.loop import train
-        from gankit_train.ranks import leave
-        from gankit_train.terminal import Console
+        from gankit_train.compute.distributed import leave
+        from gankit_train.reporting.console import Console
+        from gankit_train.training.loop import train
     try:
         with Console() as console:
             finished = train(config, console, out, fresh, dry_run)
@@ -95,8 +95,8 @@ def _evaluate(
         raise UsageError(f"--images must be at least 2 and at most 1000000, not {count}")
     _refuse_device(device)
     with _extra():
-        from gankit_train.evaluation import evaluate
-        from gankit_train.terminal import Console, show_evaluation
+        from gankit_train.evaluation.evaluate import evaluate
+        from gankit_train.reporting.console import Console, show_evaluation
     with Console() as console:
         document = evaluate(source, console, data, count, parse_names(measures), device, features, json)
     show_evaluation(document)
@@ -118,8 +118,8 @@ def _report(
     if device is not None:
         _refuse_device(device)
     with _extra():
-        from gankit_train.report import write_report
-        from gankit_train.terminal import Console
+        from gankit_train.reporting.console import Console
+        from gankit_train.reporting.html import write_report
     with Console() as console:
         print(f"written: {write_report(run, console, device)}")
 

@@ -87,7 +87,7 @@ def draw(index: int) -> Image.Image:
 
         style = _style()
     except ImportError as error:
-        from gankit.errors import missing_extra
+        from gankit._errors import missing_extra
 
         raise missing_extra("the avatars data set", "train") from error
     marks = _labels()[index]

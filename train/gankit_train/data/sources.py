@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from gankit.errors import GankitError, UsageError, missing_extra, one_line
+from gankit._errors import GankitError, UsageError, missing_extra, one_line
 
 DRAWN = ("bricks", "avatars")  # modules beside this one: LABELS, KIND, COUNT, labels(), draw(index)
 _CELEBA = ("list_attr_celeba.txt", "list_eval_partition.txt", "img_align_celeba")

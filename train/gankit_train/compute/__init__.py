@@ -1,0 +1,1 @@
+"""Devices, processes and random numbers: what everything else computes with."""

@@ -1,0 +1,1 @@
+"""The settings of a run, the variants and the presets. Nothing here imports torch."""

@@ -1,0 +1,165 @@
+"""Recipes by name: those of this project for certain data, and those of books and blogs as they were told.
+
+Each stands on the general defaults of `Config` and not on a variant's row. None of the texts averages its generator,
+so none of theirs does (`ema` 0): what is sampled is what the last step left. Keras' momentum of 0.9 in batch
+normalisation is PyTorch's 0.1, the default. `docs/quality.md` shows what ours give, `docs/recipes.md` the texts'.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from gankit._errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One text's recipe."""
+
+    variant: str
+    about: str
+    """What it is, in one line."""
+    settings: dict[str, Any]
+    known: str = ""
+    """What is known to hurt in it, or where it had to differ from the text, and what to do instead."""
+
+
+_MNIST = {"network": "mlp", "data": "mnist", "d_norm": "none", "ema": 0.0}
+_THREE_LAYERS = {**_MNIST, "z_dim": 64, "g_widths": (256, 256), "d_widths": (256, 256), "g_norm": "none",
+                 "init": "torch", "beta1": 0.9, "batch_size": 100, "epochs": 300}  # fmt: skip
+_KERAS_64 = {"size": (64, 64), "g_widths": (512, 256, 128, 64), "d_widths": (64, 128, 256, 512),
+             "g_activation": "leaky-relu", "init": "xavier", "dropout": 0.3, "ema": 0.0}  # fmt: skip
+_BRICKS = {**_KERAS_64, "data": "bricks", "channels": 1, "label_noise": -0.1, "bias": False, "batch_size": 128,
+           "epochs": 300}  # fmt: skip
+_CRITIC = {"data": "celeba", "channels": 3, "loss": "wasserstein", "gradient_penalty": 10.0, "critic_steps": 3,
+           "d_norm": "none", "fit": "stretch", "beta2": 0.9}  # fmt: skip
+_STEADY = {"d_norm": "none", "filters": 32, "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.99}
+"""What the recipes of this project share: D without normalisation, held by R1, bears five times DCGAN's rates."""
+_LABEL_NOISE = ("the text's noise moves D's targets outwards, to 1 … 1.1 and -0.1 … 0, which rewards ever larger "
+                "scores; --label-noise 0.1 moves them inwards")  # fmt: skip
+
+OURS = {
+    "mnist-deep": Preset(
+        "dcgan",
+        "MNIST, two more layers at 3×3 pixels in G and D, relativistic loss, R1 and R2, no normalisation in D",
+        {**_STEADY, "data": "mnist", "z_dim": 32, "loss": "relativistic", "r1": 0.1, "r2": 0.1,
+         "g_widths": (128, 128, 128, 64, 32), "g_strides": (1, 1, 2, 2, 2), "g_kernels": (3, 3, 4, 4, 4),
+         "d_widths": (32, 64, 128, 128, 128), "d_strides": (2, 2, 2, 1, 1), "d_kernels": (4, 4, 4, 3, 3),
+         "images": 950_000},
+    ),
+    "bricks-r1": Preset(
+        "dcgan",
+        "grey bricks at 64×64: no normalisation in D but R1, five times DCGAN's rates",
+        {**_STEADY, "data": "bricks", "size": (64, 64), "channels": 1, "z_dim": 32, "r1": 0.5, "images": 800_000},
+    ),
+    "stacked-mnist": Preset(
+        "dcgan",
+        "three digits in three channels, 1000 kinds of images: relativistic loss, R1 and R2, no normalisation in D",
+        {**_STEADY, "data": "stacked-mnist", "z_dim": 64, "loss": "relativistic", "r1": 0.3, "r2": 0.3,
+         "images": 700_000, "measures": ("label_kl", "label_modes"), "evaluate_samples": 26_000,
+         "evaluate_every": 100_000},
+    ),
+}  # fmt: skip
+"""What reached the figures of `docs/quality.md`; `vanilla` and `cgan` reach theirs by their own settings."""
+
+PRESETS = {
+    **OURS,
+    "mnist-one-hidden": Preset(
+        "vanilla",
+        "MNIST, one hidden layer of 128 in G and D, LeakyReLU 0.01, Adam 1e-3, 40,000 steps of 128",
+        {**_MNIST, "g_widths": (128,), "d_widths": (128,), "g_activation": "leaky-relu", "leak": 0.01,
+         "g_norm": "none", "init": "xavier", "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.9, "batch_size": 128,
+         "images": 5_120_000},
+        "one hidden layer draws strokes and speckle, not clean digits, and β1 0.9 makes the two nets chase each other",
+    ),
+    "mnist-mlp-sigmoid": Preset(
+        "vanilla",
+        "MNIST, z of 10, four blocks of Linear, batch norm and ReLU from 128 to 1024, sigmoid, images in [0, 1]",
+        {**_MNIST, "z_dim": 10, "g_widths": (128, 256, 512, 1024), "d_widths": (512, 256, 128), "init": "torch",
+         "output": "sigmoid", "lr_g": 1e-5, "lr_d": 1e-5, "beta1": 0.9, "batch_size": 128, "images": 12_000_000},
+        "a rate of 1e-5 is steady but needs 200 passes over the data; higher rates get there sooner",
+    ),
+    "mnist-mlp-tanh": Preset(
+        "vanilla",
+        "MNIST, three layers in G (ReLU) and D (LeakyReLU 0.2) with 256 units between, z of 64, tanh, Adam 2e-4",
+        _THREE_LAYERS,
+        "speckle stays, as nothing ties a pixel to its neighbours; the default of vanilla has R1 against it",
+    ),
+    "mnist-mlp-minimax": Preset(
+        "vanilla",
+        "the same with the saturating loss: G minimises log(1 - D(G(z)))",
+        {**_THREE_LAYERS, "loss": "minimax"},
+        "where D is sure, G's gradient vanishes (Goodfellow et al. 2014, section 3); non-saturating is the cure",
+    ),
+    "bricks-dcgan": Preset(
+        "dcgan",
+        "grey bricks at 64×64, 512-256-128-64, dropout 0.3 in D, label noise 0.1, no biases, batch 128",
+        _BRICKS,
+        _LABEL_NOISE,
+    ),
+    "bricks-upsample": Preset(
+        "dcgan",
+        "the same with repeated pixels and convolutions in place of transposed ones",
+        {**_BRICKS, "upsample": True},
+        "no checkerboard, but each layer convolves four times as many pixels as it is given; " + _LABEL_NOISE,
+    ),
+    "camel-28-rmsprop": Preset(
+        "dcgan",
+        "Quick, Draw!'s camel.npy at 28×28, Dense 7·7·64, 5×5 kernels in lists, RMSprop at 8e-4 (D) and 4e-4 (G)",
+        {"data": "camel.npy", "size": (28, 28), "channels": 1, "upsample": True, "optimizer": "rmsprop",
+         "beta2": 0.9, "lr_d": 8e-4, "lr_g": 4e-4, "d_norm": "none", "dropout": 0.4, "d_activation": "relu",
+         "g_widths": (64, 128, 64, 64), "g_kernels": (5,), "g_strides": (2, 2, 1, 1), "d_widths": (64, 64, 128, 128),
+         "d_kernels": (5,), "d_strides": (2, 2, 2, 1), "init": "normal", "images": 384_000, "ema": 0.0},
+        "a rate of 0.008 for D, as some printings have it, is ten times too high: D leaps, then says one thing of all",
+    ),
+    "celeba-wgan-gp": Preset(
+        "wgan-gp",
+        "CelebA at 64×64, critic without batch norm, λ 10, 3 critic steps, Adam 2e-4, batch 512",
+        {**_KERAS_64, **_CRITIC, "z_dim": 128, "batch_size": 512, "epochs": 600},
+        "the text draws the weights of the penalty's points from N(0, 1), which puts most of them outside of the line "
+        "between real and fake; here they are U(0, 1) as in the paper. Its 200 epochs take the 3 critic steps on one "
+        "batch, here on three, and its critic has no dropout after the first layer",
+    ),
+    "celeba-wgan-gp-paper": Preset(
+        "wgan-gp",
+        "the paper's 5 critic steps, Adam 1e-4 with β 0 and 0.9, batch 64, on the same net",
+        {**_KERAS_64, **_CRITIC, "critic_steps": 5, "g_activation": "relu", "init": "auto", "dropout": 0.0,
+         "z_dim": 128, "lr_g": 1e-4, "lr_d": 1e-4, "beta1": 0.0, "fit": "crop", "images": 64_000_000},
+        "slow: 64 million images are 200,000 steps of G; two rates (--lr-d 3e-4 --critic-steps 1) need a fraction",
+    ),
+    "celeba-wgan-clip": Preset(
+        "wgan-gp",
+        "the original WGAN: weights clipped to 0.01, RMSprop 5e-5, 5 critic steps",
+        {**_KERAS_64, "data": "celeba", "channels": 3, "g_activation": "relu", "init": "auto", "dropout": 0.0,
+         "loss": "wasserstein", "weight_clip": 0.01, "critic_steps": 5, "optimizer": "rmsprop", "beta2": 0.99,
+         "lr_g": 5e-5, "lr_d": 5e-5, "images": 64_000_000},
+        "clipped weights pile up at ±0.01 and the critic stays simple: slow and blurred; the gradient penalty mends it",
+    ),
+    "celeba-blond-cgan": Preset(
+        "cgan",
+        "CelebA blond or not at 64×64, z of 32, label joined to z and as maps to the critic, WGAN-GP, batch 128",
+        {**_KERAS_64, **_CRITIC, "attribute": ("Blond_Hair",), "z_dim": 32, "g_widths": (128, 128, 128, 64),
+         "d_widths": (64, 128, 128, 128), "lr_g": 5e-5, "lr_d": 5e-5, "batch_size": 128, "epochs": 60},
+        "blond is one attribute here, 0 or 1, where the text has two columns that exclude each other: the same "
+        "information. A rate of 5e-5 is slow; the default of cgan is quicker. Epochs and dropout as in celeba-wgan-gp",
+    ),
+}  # fmt: skip
+"""By name: first those of this project, then every recipe of the texts, one after the other."""
+
+
+def find_preset(name: str, variant: str) -> Preset:
+    """The preset of that name, if it is one of the variant's.
+
+    Raises:
+        UsageError: there is none, and which come nearest, or it is one of another variant's.
+    """
+    if name not in PRESETS:
+        near = get_close_matches(name, PRESETS, 3, 0.4) or PRESETS
+        raise UsageError(f"there is no preset {name!r}; nearest: {', '.join(near)}; see gan-train presets")
+    if PRESETS[name].variant != variant:
+        raise UsageError(
+            f"{name} is a preset of {PRESETS[name].variant}: gan-train {PRESETS[name].variant} --preset {name}"
+        )
+    return PRESETS[name]

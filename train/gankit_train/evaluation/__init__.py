@@ -1,0 +1,1 @@
+"""Evaluates trained generators and diagnoses training runs."""

@@ -1,0 +1,1 @@
+"""How good generated images are, measured without a pretrained network."""

@@ -1,0 +1,1 @@
+"""Networks, the state of a GAN in training, checkpoints."""

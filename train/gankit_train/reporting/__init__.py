@@ -1,0 +1,1 @@
+"""What a run shows: console output, report.html, sample grids, TensorBoard."""
