@@ -14,7 +14,7 @@ from pathlib import Path
 from PIL import Image
 
 from gankit_train.config.presets import OURS, PRESETS
-from gankit_train.config.settings import VARIANTS
+from gankit_train.config.variants import VARIANTS
 from gankit_train.evaluation.diagnosis import Row, read_rows
 
 HERE = Path(__file__).parent

@@ -23,6 +23,7 @@ from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import PLAIN, ImageGraph, Recipe
 from gankit_export.outside import load
 from gankit_export.verify import Reference, cases, verify
+from gankit_train.compute.files import sha256
 from gankit_train.models import checkpoints
 
 
@@ -65,8 +66,8 @@ def export_run(
         GankitError: the file computes something else than the network, or cannot be written. No file is left.
     """
     checkpoint = find_checkpoint(source)
-    header, document = checkpoints.read(checkpoint)
-    network = checkpoints.generator(header, document, ema)
+    header, document = checkpoints.load_checkpoint(checkpoint)
+    network = checkpoints.load_generator(header, document, ema)
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
     height, width, channels = header.shape
     card = Card(
@@ -74,19 +75,19 @@ def export_run(
         height,
         width,
         channels,
-        header.config.z_dim,
+        header.config.networks.z_dim,
         header.labels,
         variant=header.config.variant,
         data=header.data,
         fingerprint=header.fingerprint,
         images_seen=header.images,
         ema=ema,
-        checkpoint_sha256=checkpoints.sha256(checkpoint),
+        checkpoint_sha256=sha256(checkpoint),
     )
     if unknown := set(formats) - set(FORMATS):
         raise UsageError(f"there is no format {min(unknown)!r}; there are {', '.join(FORMATS)}")
     paths = [(folder or run) / f"{card.name}{FORMATS[each].suffix}" for each in formats]
-    yield from _export(network, card, paths, header.config.value_range, recipe)
+    yield from _export(network, card, paths, header.config.networks.value_range, recipe)
 
 
 def export_own(
@@ -114,8 +115,8 @@ def export_own(
         Labels(labels, "classes", (1 / len(labels),) * len(labels), (tuple(range(len(labels))),)) if labels else None
     )
     name = name or Path(source.rsplit(":", 1)[0]).stem
-    sha256 = checkpoints.sha256(weights) if weights else ""
-    card = Card(name, *network.size, z_dim, classes, ema="ema" in chosen.lower(), checkpoint_sha256=sha256)
+    digest = sha256(weights) if weights else ""
+    card = Card(name, *network.size, z_dim, classes, ema="ema" in chosen.lower(), checkpoint_sha256=digest)
     yield from _export(network, card, [folder / f"{name}{FORMATS[f].suffix}" for f in formats], value_range, recipe)
 
 
@@ -235,7 +236,7 @@ def find_checkpoint(source: Path | None) -> Path:
             raise UsageError("there is no run under runs/ to export; train one with gan-train, or give its path")
         return max(every, key=lambda path: path.stat().st_mtime)
     if source.is_dir():
-        return checkpoints.newest(source)
+        return checkpoints.newest_checkpoint(source)
     if not source.exists():
         raise UsageError(f"there is no run and no checkpoint at {source}")
     return source

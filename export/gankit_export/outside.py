@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from gankit._errors import ModelError, UsageError, one_line
 from gankit_export.bridge import NAMED_KINDS
-from gankit_train.models.checkpoints import read_pickle
+from gankit_train.compute.files import load_tensors
 
 _USUAL = {"", "state_dict", "model_state_dict", "generator", "g", "netg", "gen", "model", "module", "_orig_mod"}
 _ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
@@ -174,7 +174,7 @@ def _fill(module: nn.Module, path: Path) -> str:
     Returns:
         What stands before the names of those that were taken.
     """
-    flat = dict(_tensors(read_pickle(path)))
+    flat = dict(_tensors(load_tensors(path)))
     expected = {key: each for key, each in module.state_dict().items() if isinstance(each, Tensor)}
     dots = {key: [0, *(dot.end() for dot in re.finditer(r"\.", key))] for key in flat}
     prefixes = {key[:at] for key, places in dots.items() for at in places if key[at:] in expected} or {""}

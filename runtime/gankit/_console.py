@@ -13,18 +13,20 @@ from gankit._errors import GankitError, UsageError
 Debug = Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")]
 
 
-def run(program: str, command: Callable[..., Any]) -> NoReturn:
+def run(program: str, command: Callable[..., Any] | typer.Typer) -> NoReturn:
     """Runs a command as a console script: a user's error is one line on stderr and exit code 1 or 2.
 
     A traceback needs `--debug`, which each command declares for its help text and which is acted on here.
     """
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-        context_settings={"max_content_width": 120},
-    )
-    app.command(name=program)(command)
+    if isinstance(command, typer.Typer):
+        app = command
+    else:
+        app = typer.Typer(
+            add_completion=False,
+            pretty_exceptions_enable=False,
+            context_settings={"max_content_width": 120},
+        )
+        app.command(name=program)(command)
     try:
         app(prog_name=program)
     except GankitError as error:

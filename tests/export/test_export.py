@@ -19,6 +19,7 @@ from gankit_export.exporter import write
 from gankit_export.formats import FORMATS, Format
 from gankit_export.graph import PLAIN, TARGETS, ImageGraph, Phases, Subpixel, folded
 from gankit_export.verify import TOLERANCES, Reference, cases
+from gankit_train.compute.files import sha256
 from gankit_train.models import checkpoints
 from tests.helpers.commands import Command, refused
 from tests.train.test_run import go
@@ -30,17 +31,19 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return go(out, request.param, images=640, beta1=0.0, lr_g=0.01)[0].run  # enough to move all statistics
 
 
-def network(run: Path) -> tuple[checkpoints.Header, Any]:
-    header, document = checkpoints.read(checkpoints.newest(run))
-    return header, checkpoints.generator(header, document)
+def network(run: Path) -> tuple[checkpoints.CheckpointInfo, Any]:
+    header, document = checkpoints.load_checkpoint(checkpoints.newest_checkpoint(run))
+    return header, checkpoints.load_generator(header, document)
 
 
-def card(header: checkpoints.Header) -> Card:
+def card(header: checkpoints.CheckpointInfo) -> Card:
     height, width, channels = header.shape
-    return Card("x", height, width, channels, header.config.z_dim, header.labels, opset=18)
+    return Card("x", height, width, channels, header.config.networks.z_dim, header.labels, opset=18)
 
 
-def proving(generator: Any, header: checkpoints.Header, recipe: Recipe = PLAIN) -> tuple[ImageGraph, Reference, Card]:
+def proving(
+    generator: Any, header: checkpoints.CheckpointInfo, recipe: Recipe = PLAIN
+) -> tuple[ImageGraph, Reference, Card]:
     said = replace(card(header), precision=recipe.precision, output=recipe.output, rewrite=recipe.rewrite)
     return ImageGraph(generator, recipe=recipe), Reference(generator, said, (-1, 1)), said
 
@@ -87,7 +90,7 @@ def test_the_card_tells_where_the_file_comes_from(run: Path, tmp_path: Path) -> 
         found = FORMATS[each.format].open(each.path, "cpu")[0]
         assert (found.name, found.height, found.channels, found.z_dim) == ("mine", 28, 1, 8)
         assert (found.variant, found.data, found.images_seen) == (run.name.split("-")[0], "digits", 640)
-        assert found.ema and found.checkpoint_sha256 == checkpoints.sha256(checkpoints.newest(run))
+        assert found.ema and found.checkpoint_sha256 == sha256(checkpoints.newest_checkpoint(run))
         assert found.versions["torch"] == torch.__version__
         proof = found.verification["measured"][0]
         assert proof == each.proofs[0] and proof["device"] == "cpu"
@@ -536,7 +539,7 @@ def test_what_cannot_be_exported_is_one_clear_line(command: Command, tmp_path: P
     refused(command("gan-export", "nowhere"), 2, "nowhere")
     (tmp_path / "empty").mkdir()
     refused(command("gan-export", "empty"), 1, "no checkpoint")
-    (tmp_path / "cut.pt").write_bytes(checkpoints.newest(run).read_bytes()[:5000])
+    (tmp_path / "cut.pt").write_bytes(checkpoints.newest_checkpoint(run).read_bytes()[:5000])
     refused(command("gan-export", "cut.pt"), 1, "cut.pt")
     torch.save({"weights": torch.zeros(3)}, tmp_path / "other.pt")
     refused(command("gan-export", "other.pt"), 1, "other.pt", "no checkpoint of gan-train")

@@ -6,18 +6,18 @@ and the activations have no kinks for a last digit to move a unit across.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from gankit_train.compute.devices import pick_precision
-from gankit_train.compute.distributed import join, leave
-from gankit_train.config.settings import configure
+from gankit_train.compute.distributed import init_distributed, shut_down
+from gankit_train.config.variants import configure
 from gankit_train.data import open_dataset
+from gankit_train.models.gan import build_gan
 from gankit_train.training.batches import Batches
-from gankit_train.training.step import build, step
+from gankit_train.training.step import train_step
 
 SMALL: dict[str, Any] = {"filters": 4, "z_dim": 8, "batch_size": 32, "g_norm": "none", "horizontal_flips": True}
 SMALL |= {"g_activation": "silu", "d_activation": "silu"}
@@ -33,21 +33,21 @@ def main(out: Path) -> None:
     cpu = torch.device("cpu")
     data, weights = open_dataset("digits"), {}
     for name, config in CASES.items():
-        ranks = join("cpu", config.batch_size, config.packing)
+        ranks = init_distributed("cpu", config.optimisation.batch_size, config.networks.packing)
         # Another seed would give each process weights of its own, were they not sent around.
-        gan = build(replace(config, seed=ranks.rank), (28, 28, 1), 10, cpu, ranks)
-        gan.noise.generator.manual_seed(config.seed)
-        ranks.start_alike((gan.G, gan.G_ema, gan.D))
+        gan = build_gan(config.replace(seed=ranks.rank), (28, 28, 1), 10, cpu, ranks)
+        gan.random.generator.manual_seed(config.run.seed)
+        ranks.broadcast_weights((gan.G, gan.G_ema, gan.D))
         gan.optimizer_g = torch.optim.SGD(gan.G.parameters(), 1e-3)
         gan.optimizer_d = torch.optim.SGD(gan.D.parameters(), 1e-3)
         batches = Batches(data, config, cpu, ranks)
-        for i in range(5 * config.critic_steps):
-            step(gan, config, *batches.after(i * config.batch_size), pick_precision("float32", cpu))
-        ranks.agree((gan.G, gan.D))
+        for i in range(5 * config.objective.critic_steps):
+            train_step(gan, config, *batches.after(i * config.optimisation.batch_size), pick_precision("float32", cpu))
+        ranks.check_weights((gan.G, gan.D))
         weights[name] = {n: getattr(gan, n).state_dict() for n in ("G", "D", "G_ema")}
     if ranks.rank == 0:
         torch.save(weights, out)
-    leave()
+    shut_down()
 
 
 if __name__ == "__main__":

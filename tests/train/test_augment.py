@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from gankit_train.compute.distributed import Ranks
-from gankit_train.compute.rng import Noise
-from gankit_train.config.settings import configure
+from gankit_train.compute.distributed import ProcessGroup
+from gankit_train.compute.rng import RandomStream
+from gankit_train.config.variants import configure
 from gankit_train.training.augment import AUGMENTATIONS, show
 
 
-def noise(seed: int = 0) -> Noise:
-    return Noise(torch.Generator().manual_seed(seed), Ranks())
+def noise(seed: int = 0) -> RandomStream:
+    return RandomStream(torch.Generator().manual_seed(seed), ProcessGroup())
 
 
 def test_color_keeps_what_is_where() -> None:

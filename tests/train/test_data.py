@@ -127,7 +127,7 @@ def test_celeba_as_kaggle_has_it(cache: Path, tmp_path: Path) -> None:
     for name, header in (("list_attr_celeba", None), ("list_eval_partition", "image_id partition")):
         lines = (root / f"{name}.txt").read_text().splitlines()
         lines = [header, *lines] if header else [f"image_id {lines[1]}", *lines[2:]]
-        (root / f"{name}.csv").write_text("\n".join(",".join(line.split()) for line in lines) + "\n")
+        (root / f"{name}.csv").write_text("\n".init_distributed(",".join(line.split()) for line in lines) + "\n")
         (root / f"{name}.txt").unlink()
     data = open_dataset(str(root))
     assert data.label_names == ("Blond_Hair", "Smiling") and np.array_equal(data.vectors, expected)

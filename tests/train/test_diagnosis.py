@@ -10,13 +10,15 @@ from torch import nn
 
 from gankit_train.cli import _train
 from gankit_train.compute.devices import pick_precision
+from gankit_train.config.config import Config
 from gankit_train.config.presets import PRESETS
-from gankit_train.config.settings import VARIANTS, Config, configure
+from gankit_train.config.variants import VARIANTS, configure
 from gankit_train.data import open_dataset
-from gankit_train.evaluation.diagnosis import SIGNS, Finding, Row, _flags, diagnose
+from gankit_train.evaluation.diagnosis import SYMPTOMS, Finding, Row, _flags, diagnose
+from gankit_train.models.gan import build_gan
 from gankit_train.training.batches import Batches, held_out_of
-from gankit_train.training.overfitting import memory
-from gankit_train.training.step import build, watch
+from gankit_train.training.overfitting import held_out_score_gap
+from gankit_train.training.step import batch_statistics
 from tests.train.test_run import same
 
 WELL: Row = {
@@ -46,14 +48,14 @@ def told(history: list[Row], config: Config) -> list[list[Finding]]:
     return found
 
 
-@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("sign", SYMPTOMS)
 def test_a_sign_is_told_when_it_has_lasted(sign: str) -> None:
     config = configure("dcgan")
     history = rows([{}] * 10) + rows(FAILING[sign], 10) + rows([{}] * 25, 40)
     signs = [[each for each in after if each.sign == sign] for after in told(history, config)]
     first = next(n for n, found in enumerate(signs) if found)
     (finding,) = signs[first]
-    lasted = SIGNS[sign].lasts * config.batch_size  # in images
+    lasted = SYMPTOMS[sign].lasts * config.optimisation.batch_size  # in images
     assert finding.since > 10 * EVERY and 0 <= history[first]["images"] - finding.since - lasted < EVERY
     assert str(finding).startswith(f"since image {finding.since:,}: ") and "; try --" in str(finding)
     assert all(found and found[0].since == finding.since for found in signs[first:40])  # as long as it lasts
@@ -67,7 +69,7 @@ def test_it_is_updates_of_g_that_count_and_not_rows(sign: str, every: int, at: i
     config, row = configure("dcgan"), WELL | FAILING[sign][0]
     history = [row | {"images": every * (i + 1)} for i in range(max(3, 40_000 // every))]
     assert next(history[n - 1]["images"] for n in range(1, 10_000) if diagnose(history[:n], config)) == at
-    slow = replace(config, batch_size=512, critic_steps=5)  # 15 updates of G in 40,000 images
+    slow = config.replace(batch_size=512, critic_steps=5)  # 15 updates of G in 40,000 images
     assert not diagnose(history[: 40_000 // every], slow)
 
 
@@ -100,7 +102,7 @@ def test_a_batch_of_one_image_again_and_again_is_no_collapse() -> None:
     one = torch.ones(4, 1, 8, 8)
     fake = torch.rand(4, 1, 8, 8).requires_grad_()
     (2 * fake).sum().backward()  # type: ignore[no-untyped-call]
-    seen = watch(one, fake, 4)
+    seen = batch_statistics(one, fake, 4)
     assert seen["batch_diversity"] == 1 and seen["gradient_fake"] == pytest.approx(4 * 2 * 8)
 
 
@@ -110,18 +112,18 @@ STRENGTHS = ("dropout", "packing", "instance_noise", "r1", "r2", "gradient_penal
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("sign", SYMPTOMS)
 def test_what_is_advised_can_be_given_and_weakens_nothing(sign: str, name: str) -> None:
     config = CONFIGS[name]
-    flags = _flags(SIGNS[sign], config)
-    entries = [entry for entry in SIGNS[sign].try_(config) if any(v != getattr(config, k) for k, v in entry.items())]
+    flags = _flags(SYMPTOMS[sign], config)
+    entries = [entry for entry in SYMPTOMS[sign].try_(config) if any(v != getattr(config, k) for k, v in entry.items())]
     assert flags and len(flags) >= len(entries) - 1
     for entry in entries:
         assert all(value >= getattr(config, key) for key, value in entry.items() if key in STRENGTHS)
     known = {f"--{each.replace('_', '-')}" for each in inspect.signature(_train).parameters}
     assert {word for each in flags for word in each.split() if word.startswith("--")} <= known
     if sign in ("D too strong", "divergence", "known by heart"):
-        assert all(entry["lr_d"] < config.lr_d for entry in entries if "lr_d" in entry)
+        assert all(entry["lr_d"] < config.optimisation.lr_d for entry in entries if "lr_d" in entry)
 
 
 class Brightness(nn.Module):
@@ -143,27 +145,27 @@ def test_memory_is_the_held_out_images_place_between_training_and_fake() -> None
     data = open_dataset("digits")
     images = np.full((1000, 28, 28, 1), 255, np.uint8)  # D scores 1; G's images -0.5
     batches = Batches(replace(data, images=images, vectors=data.vectors[:1000]), config, cpu)
-    gan, float32 = build(config, (28, 28, 1), 0, cpu), pick_precision("float32", cpu)
+    gan, float32 = build_gan(config, (28, 28, 1), 0, cpu), pick_precision("float32", cpu)
     gan.D, gan.G_ema = Brightness(), Grey()
-    assert memory(gan, config, batches, float32) == pytest.approx(0)
+    assert held_out_score_gap(gan, config, batches, float32) == pytest.approx(0)
     batches.images[batches.held_out] = 64  # scores -0.498, as G's
-    assert memory(gan, config, batches, float32) == pytest.approx(1.498 / 1.5, abs=1e-3)
-    assert memory(gan, config, Batches(data, replace(config, held_out=1), cpu), float32) is None
+    assert held_out_score_gap(gan, config, batches, float32) == pytest.approx(1.498 / 1.5, abs=1e-3)
+    assert held_out_score_gap(gan, config, Batches(data, config.replace(held_out=1), cpu), float32) is None
 
 
 def test_memory_leaves_no_trace() -> None:
     config, cpu = configure("cgan", filters=4, dropout=0.5, d_norm="batch", r1=0.0, r2=0.0), torch.device("cpu")
     data, float32 = open_dataset("digits"), pick_precision("float32", cpu)
-    gan = build(config, (28, 28, 1), 10, cpu)
+    gan = build_gan(config, (28, 28, 1), 10, cpu)
     before = {name: {k: v.clone() for k, v in getattr(gan, name).state_dict().items()} for name in ("D", "G_ema")}
-    noise = gan.noise.generator.get_state()
-    first = memory(gan, config, Batches(data, config, cpu), float32)
-    assert first == memory(gan, config, Batches(data, config, cpu), float32)
+    noise = gan.random.generator.get_state()
+    first = held_out_score_gap(gan, config, Batches(data, config, cpu), float32)
+    assert first == held_out_score_gap(gan, config, Batches(data, config, cpu), float32)
     assert same({name: getattr(gan, name).state_dict() for name in before}, before)
-    assert same(noise, gan.noise.generator.get_state()) and gan.D.training
+    assert same(noise, gan.random.generator.get_state()) and gan.D.training
 
 
 def test_few_images_are_held_out_and_of_tiny_sets_none() -> None:
     config = configure("dcgan")
     assert [held_out_of(n, config) for n in (20, 79, 80, 100, 1000, 5000, 60_000)] == [0, 0, 8, 10, 20, 100, 128]
-    assert held_out_of(60_000, replace(config, held_out=0)) == 0
+    assert held_out_of(60_000, config.replace(held_out=0)) == 0

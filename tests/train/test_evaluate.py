@@ -1,7 +1,6 @@
 """`gan-train evaluate`: from a run, a checkpoint and a model file to a table, a report and a picture."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,12 @@ import torch
 
 import gankit
 from gankit._errors import GankitError, ModelError, UsageError
-from gankit_train.config.settings import Config, configure
+from gankit_train.config.config import Config
+from gankit_train.config.variants import configure
 from gankit_train.evaluation.evaluate import evaluate
-from gankit_train.metrics.table import MEASURES
+from gankit_train.metrics.table import METRICS
 from gankit_train.models import checkpoints
-from gankit_train.reporting.console import Reporter
+from gankit_train.reporter import Reporter
 from gankit_train.training.loop import train
 from tests.helpers.commands import Command, refused
 from tests.helpers.images import picture
@@ -48,11 +48,11 @@ def test_a_run_gives_a_table_a_report_and_a_picture(run: Path, command: Command)
     result = command("gan-train", "evaluate", run, "--images", 300)
     assert result.returncode == 0, result.stderr
     report = json.loads((run / "evaluation.json").read_text())
-    assert report["model"] == str(checkpoints.newest(run)) and report["images_seen"] == 640
+    assert report["model"] == str(checkpoints.newest_checkpoint(run)) and report["images_seen"] == 640
     assert (report["samples"], report["compared"], report["training_images"]) == (300, 200, 400)
     assert report["size"] == [8, 8, 1] and report["classifier"] == {"accuracy": 1, "held_out": 66}
     found = report["measures"]
-    assert set(found) == set(MEASURES) - {"fid", "kid"} == set(MEASURES) - set(report["not_measured"])
+    assert set(found) == set(METRICS) - {"fid", "kid"} == set(METRICS) - set(report["not_measured"])
     # A cgan that has hardly been trained is bad, and held-out real images are good.
     assert found["sliced_wasserstein"]["value"] > 4 * found["sliced_wasserstein"]["real"]
     assert found["ndb"]["real"] < 0.3 and found["coverage"]["real"] > 0.9 and found["coverage"]["value"] < 0.5
@@ -60,7 +60,7 @@ def test_a_run_gives_a_table_a_report_and_a_picture(run: Path, command: Command)
     assert set(report["labels"]) == {"0", "1", "2", "3"} and all(v["real"] == 1 for v in report["labels"].values())
     shown = " ".join(result.stdout.split())
     for name, figures in found.items():
-        assert f"{name} {figures['value']:{MEASURES[name].form}} {figures['real']:{MEASURES[name].form}}" in shown
+        assert f"{name} {figures['value']:{METRICS[name].form}} {figures['real']:{METRICS[name].form}}" in shown
     assert "classifier: right on 100.00% of 66 images" in shown and "not measured: FID and KID need" in shown
     assert f"written: {run}/evaluation.json, and evaluation-pairs.png beside it" in shown
     sheet = picture(run / report["pairs"])
@@ -149,7 +149,7 @@ def test_wrong_use_is_one_clear_line(run: Path, data: Path, command: Command, tm
 def test_data_that_has_changed_is_not_taken_for_the_training_data(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     np.savez(other, images=quarters(np.arange(200) % 4, seed=9), labels=np.arange(200) % 4)
-    path = checkpoints.newest(run)
+    path = checkpoints.newest_checkpoint(run)
     document = torch.load(path, weights_only=True)
     document["config"]["data"] = str(other)
     torch.save(document, tmp_path / "moved.pt")
@@ -160,7 +160,7 @@ def test_data_that_has_changed_is_not_taken_for_the_training_data(run: Path, tmp
 
 
 def test_a_generator_that_makes_nan_is_refused(run: Path, tmp_path: Path) -> None:
-    document = torch.load(checkpoints.newest(run), weights_only=True)
+    document = torch.load(checkpoints.newest_checkpoint(run), weights_only=True)
     document["G_ema"]["first.weight"].fill_(torch.nan)
     torch.save(document, tmp_path / "broken.pt")
     with pytest.raises(GankitError, match=r"NaN or Inf.*earlier checkpoint"):
@@ -173,7 +173,7 @@ def test_a_generator_that_makes_nan_is_refused(run: Path, tmp_path: Path) -> Non
 def test_evaluate_explains_itself(command: Command) -> None:
     shown = " ".join(command("gan-train", "evaluate", "--help").stdout.split())
     assert "Usage: gan-train evaluate [OPTIONS] {RUN|CHECKPOINT|MODEL}" in shown
-    assert all(name in shown for name in MEASURES)
+    assert all(name in shown for name in METRICS)
 
 
 # While training
@@ -196,7 +196,7 @@ def test_measures_of_a_run_leave_its_weights_alone_and_come_back_after_a_resume(
     chosen = [[row[name] for name in measured] for row in whole]
     assert chosen == [[row[name] for name in measured] for row in parts] and len(chosen) == 4
     assert all("sliced_wasserstein" in row and "coverage" not in row for row in plain)
-    best = checkpoints.read(tmp_path / "whole" / "checkpoints" / "best.pt")[0]
+    best = checkpoints.load_checkpoint(tmp_path / "whole" / "checkpoints" / "best.pt")[0]
     assert best.distance == min(row["label_kl"] for row in whole)
     assert best.images == min(whole, key=lambda row: row["label_kl"])["images"]
 
@@ -209,12 +209,12 @@ def test_the_best_checkpoint_has_the_highest_of_what_should_be_high(
     settings = {**SETTINGS, "data": str(data), "evaluate_samples": 50, "evaluate_every": 64, "checkpoint_every": 64}
     config = configure("dcgan", **settings, images=192, measures=("coverage",))
     train(config, Silent(), tmp_path)
-    assert checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0].images == 128
-    train(replace(config, images=256), Silent(), tmp_path)
-    assert checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0].images == 128
+    assert checkpoints.load_checkpoint(tmp_path / "checkpoints" / "best.pt")[0].images == 128
+    train(config.replace(images=256), Silent(), tmp_path)
+    assert checkpoints.load_checkpoint(tmp_path / "checkpoints" / "best.pt")[0].images == 128
     # By another measure nothing was best before.
-    train(replace(config, images=320, measures=("sliced_wasserstein",)), Silent(), tmp_path)
-    assert checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0].images == 320
+    train(config.replace(images=320, measures=("sliced_wasserstein",)), Silent(), tmp_path)
+    assert checkpoints.load_checkpoint(tmp_path / "checkpoints" / "best.pt")[0].images == 320
 
 
 def test_a_measure_that_could_never_be_had_stops_a_run_before_it_begins(data: Path, tmp_path: Path) -> None:

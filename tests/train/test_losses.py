@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gankit._errors import UsageError
-from gankit_train.config.settings import configure
+from gankit_train.config.variants import configure
 from gankit_train.training.losses import LOSSES, between, cross_entropy, gradient_norm_squared, gradient_penalty
 
 REAL = torch.tensor([2.0, -1.0, 0.5], dtype=torch.float64)

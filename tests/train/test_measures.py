@@ -18,13 +18,13 @@ from onnx import TensorProto, helper
 from gankit._errors import ModelError, UsageError
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.metrics import functions as figures
-from gankit_train.metrics.classifier import Head, classifier_of, heads, order
+from gankit_train.metrics.classifier import Head, classifier_of
 from gankit_train.metrics.features import Features, frechet_distance, kernel_distance, open_features
-from gankit_train.metrics.functions import Reference, Sets
-from gankit_train.metrics.kmeans import assign, bins_for, different_bins, kmeans
-from gankit_train.metrics.neighbours import authentic, density_coverage, nearest
-from gankit_train.metrics.pca import Principal
-from gankit_train.metrics.table import MEASURES, Measure, figure, measured, refuse
+from gankit_train.metrics.functions import Comparison, Reference
+from gankit_train.metrics.kmeans import assign, bin_count, kmeans, share_of_different_bins
+from gankit_train.metrics.neighbours import density_coverage, is_authentic, nearest
+from gankit_train.metrics.pca import PrincipalComponents
+from gankit_train.metrics.table import METRICS, Metric, figure, measured, refuse
 
 Images = NDArray[np.uint8]
 CPU = torch.device("cpu")
@@ -70,10 +70,10 @@ def quarters_data(n: int = 400) -> Dataset:
 DATA = quarters_data()
 
 
-def sets(classes: NDArray[np.integer], asked: NDArray[np.integer] | None = None, seed: int = 1) -> Sets:
+def sets(classes: NDArray[np.integer], asked: NDArray[np.integer] | None = None, seed: int = 1) -> Comparison:
     """New images of these classes beside the data's."""
     reference = Reference(DATA, DATA.images[:200])
-    return Sets(reference, quarters(classes, seed), None if asked is None else one_hot(asked))
+    return Comparison(reference, quarters(classes, seed), None if asked is None else one_hot(asked))
 
 
 BALANCED = np.arange(200) % 4
@@ -83,7 +83,7 @@ BALANCED = np.arange(200) % 4
 
 
 def test_every_name_in_the_table_has_a_function_that_says_where_it_comes_from() -> None:
-    for name, measure in MEASURES.items():
+    for name, measure in METRICS.items():
         assert getattr(figures, name).__doc__
         assert measure.about and measure.better in ("lower", "higher", "alike")
         assert format(0.5, measure.form)
@@ -105,7 +105,7 @@ def test_every_name_in_the_table_has_a_function_that_says_where_it_comes_from() 
     ],
 )
 def test_a_verdict_is_given_beside_what_real_images_reach(better: Any, value: float, said: str) -> None:
-    measure = Measure("", better, 1, slack=(0.1, 0.2), below="low", above="high")
+    measure = Metric("", better, 1, slack=(0.1, 0.2), below="low", above="high")
     assert measure.verdict(value, 1.0) == said
     assert replace(measure, relative=True).verdict(10 * value, 10.0) == said
     assert replace(measure, slack=None).verdict(value, 1.0) == ""
@@ -124,7 +124,7 @@ def brute(images: Images, data: Images, without: NDArray[np.int64] | None = None
 
 def test_the_nearest_images_are_those_of_all_pairs() -> None:
     data, images = noise(60), noise(25, seed=1)
-    space = Principal(data, CPU)
+    space = PrincipalComponents(data, CPU)
     without = np.random.default_rng(2).integers(0, 60, (25, 2))
     for left_out in (None, without):
         found = nearest(images, data, space, space(data), 3, left_out)
@@ -135,7 +135,7 @@ def test_the_nearest_images_are_those_of_all_pairs() -> None:
 
 def test_the_nearest_of_more_images_than_are_compared_pixel_by_pixel() -> None:
     data = open_dataset("digits").images
-    space = Principal(data[:1000], CPU)
+    space = PrincipalComponents(data[:1000], CPU)
     rows = np.arange(0, 5000, 400)
     found = nearest(data[rows], data, space, space(data), 1, rows[:, None])
     for row, at in zip(rows, found.row[:, 0], strict=True):
@@ -146,12 +146,12 @@ def test_authenticity_of_copies_of_new_images_and_of_the_data_itself() -> None:
     data, new = noise(80), noise(40, seed=1)
     rng = np.random.default_rng(2)
     copies = np.clip(data[:40].astype(int) + rng.integers(-2, 3, new.shape), 0, 255).astype(np.uint8)
-    space = Principal(data, CPU)
+    space = PrincipalComponents(data, CPU)
     placed = space(data)
 
     def share(images: Images, rows: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:
         without = None if rows is None else rows[:, None]
-        return authentic(nearest(images, data, space, placed, 1, without), data, space, placed, rows)
+        return is_authentic(nearest(images, data, space, placed, 1, without), data, space, placed, rows)
 
     assert not share(copies).any()
     far, own = brute(new, data), brute(data, data, np.arange(80)[:, None])
@@ -168,14 +168,14 @@ def test_authenticity_of_copies_of_new_images_and_of_the_data_itself() -> None:
 
 
 def test_copies_are_told_from_new_images() -> None:
-    new, copies = sets(BALANCED), Sets(Reference(DATA, DATA.images[:200]), DATA.images[100:300] + np.uint8(1))
-    real = Sets(new.reference, DATA.images[:200], rows=np.arange(200))
+    new, copies = sets(BALANCED), Comparison(Reference(DATA, DATA.images[:200]), DATA.images[100:300] + np.uint8(1))
+    real = Comparison(new.reference, DATA.images[:200], rows=np.arange(200))
     names = ["nearest_l1", "authenticity"]
     values, copied, own = (measured(names, x) for x in (new, copies, real))
     assert copied == {"nearest_l1": pytest.approx(1), "authenticity": 0}
     assert values["nearest_l1"] == pytest.approx(own["nearest_l1"], rel=0.05)
     assert values["authenticity"] == pytest.approx(own["authenticity"], abs=0.15)
-    assert MEASURES["authenticity"].verdict(0, own["authenticity"]) == "poor: copies of training images"
+    assert METRICS["authenticity"].verdict(0, own["authenticity"]) == "poor: copies of training images"
 
 
 # Spread and neighbourhoods
@@ -187,7 +187,7 @@ def test_diversity_is_the_root_mean_square_distance_of_all_pairs() -> None:
     squares = [
         np.mean([np.square(a.astype(float) - b).sum() for a, b in combinations(x, 2)]) for x in (data.images, fake)
     ]
-    found = figure("diversity", Sets(Reference(data, data.images), fake))
+    found = figure("diversity", Comparison(Reference(data, data.images), fake))
     assert found == pytest.approx(math.sqrt(squares[1] / squares[0]))
 
 
@@ -217,10 +217,10 @@ def test_density_and_coverage_of_two_samples_of_one_distribution() -> None:
 def test_bins_differ_by_the_test_of_two_proportions() -> None:
     real, fake = torch.tensor([500, 300, 200, 0]), torch.tensor([470, 300, 130, 100])
     # z = |p - q| / √(r (1 - r) (1/n + 1/m)): 1.34, 0, 4.2 and 10.3
-    assert different_bins(real, fake) == 0.5
-    assert different_bins(real, fake, significance=0.2) == 0.75
-    assert different_bins(real, real) == 0
-    assert different_bins(torch.tensor([5, 0]), torch.tensor([7, 0])) == 0
+    assert share_of_different_bins(real, fake) == 0.5
+    assert share_of_different_bins(real, fake, significance=0.2) == 0.75
+    assert share_of_different_bins(real, real) == 0
+    assert share_of_different_bins(torch.tensor([5, 0]), torch.tensor([7, 0])) == 0
 
 
 def test_kmeans_finds_clusters_that_lie_apart() -> None:
@@ -229,7 +229,7 @@ def test_kmeans_finds_clusters_that_lie_apart() -> None:
     cluster = assign(points, kmeans(points, 6)).view(6, 100)
     assert (cluster == cluster[:, :1]).all() and len(set(cluster[:, 0].tolist())) == 6
     assert kmeans(torch.zeros(20, 2), 3).shape == (3, 2)  # of points that are all the same too
-    assert (bins_for(100), bins_for(400), bins_for(10_000)) == (2, 8, 100)
+    assert (bin_count(100), bin_count(400), bin_count(10_000)) == (2, 8, 100)
 
 
 def test_missing_kinds_are_missed() -> None:
@@ -246,7 +246,7 @@ def test_missing_kinds_are_missed() -> None:
 
 def test_principal_components_keep_distances_where_nothing_is_left_out() -> None:
     images = noise(50, 7, 9, 1)  # 63 dimensions
-    points = Principal(images, CPU)(images)
+    points = PrincipalComponents(images, CPU)(images)
     assert points.shape == (50, 50)
     flat = torch.from_numpy(images.reshape(50, -1).astype(np.float32))
     torch.testing.assert_close(torch.pdist(points), torch.pdist(flat), rtol=1e-3, atol=0.1)
@@ -257,14 +257,14 @@ def test_principal_components_are_those_of_the_singular_values() -> None:
     images = mixed.clamp(0, 255).round().to(torch.uint8).view(40, 12, 12, 1).numpy()
     x = torch.from_numpy(images.reshape(40, -1)).double()
     singular = torch.linalg.svd(x - x.mean(0)).S[:8]
-    points = Principal(images, CPU, 8)(images)
+    points = PrincipalComponents(images, CPU, 8)(images)
     torch.testing.assert_close(points.norm(dim=0).double(), singular, rtol=1e-3, atol=0.01)
 
 
 def test_large_images_are_averaged_down() -> None:
     images = np.repeat(np.repeat(noise(20, 32, 16, 3), 2, axis=1), 2, axis=2)
     small = images[:, ::2, ::2]
-    assert torch.equal(Principal(images, CPU)(images), Principal(small, CPU)(small))
+    assert torch.equal(PrincipalComponents(images, CPU)(images), PrincipalComponents(small, CPU)(small))
 
 
 # Features
@@ -338,12 +338,12 @@ def test_features_that_cannot_be_had(tmp_path: Path) -> None:
 def test_the_frechet_distance_takes_the_network_that_is_given() -> None:
     reference = Reference(DATA, DATA.images[:200], Features("means", lambda x: torch.from_numpy(x.mean((1, 2)))))
     fake = quarters(BALANCED, seed=1)
-    found = figure("frechet", Sets(reference, fake))
+    found = figure("frechet", Comparison(reference, fake))
     real, fakes = (torch.from_numpy(x.mean((1, 2))) for x in (DATA.images[:200], fake))
     assert found == pytest.approx(frechet_distance(real, fakes)) and reference.features_name == "means"
     wide = replace(reference, features=Features("wide", lambda x: torch.zeros(len(x), 150)))
     with pytest.raises(UsageError, match=r"frechet needs at least 300 images of each set, and there are 200"):
-        refuse(["frechet"], Sets(wide, fake))
+        refuse(["frechet"], Comparison(wide, fake))
 
 
 def test_fid_and_kid_say_why_they_cannot_be_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -398,7 +398,7 @@ def test_the_classifier_is_trained_once_and_held_against_what_it_has_not_seen(
 
     first = classifier_of(DATA, CPU, told)
     assert calls and calls[-1][0] == calls[-1][1]
-    assert first.accuracy == 1 and sorted(first.held_out) == sorted(order(400)[: 400 // 6])
+    assert first.accuracy == 1 and sorted(first.held_out) == sorted(fixed_permutation(400)[: 400 // 6])
     calls.clear()
     again = classifier_of(DATA, CPU, told)
     assert not calls and again.accuracy == 1
@@ -421,8 +421,8 @@ def test_label_fidelity_is_the_share_of_what_was_asked_for() -> None:
 
 def test_real_images_are_judged_only_where_the_classifier_was_not_trained() -> None:
     rows = np.arange(400)
-    lies = np.where(np.isin(rows, order(400)[: 400 // 6]), rows % 4, (rows + 1) % 4)
-    real = Sets(Reference(DATA, DATA.images[:200]), DATA.images, one_hot(lies), rows)
+    lies = np.where(np.isin(rows, fixed_permutation(400)[: 400 // 6]), rows % 4, (rows + 1) % 4)
+    real = Comparison(Reference(DATA, DATA.images[:200]), DATA.images, one_hot(lies), rows)
     assert figure("label_fidelity", real) == 1
 
 
@@ -449,7 +449,7 @@ def test_confidence_falls_where_nothing_is_to_be_seen() -> None:
     assert figure("confidence", sets(BALANCED)) == 1
     clear, mixed = quarters(BALANCED, seed=1), quarters((BALANCED + 1) % 4, seed=2)
     between = ((clear.astype(int) + mixed) // 2).astype(np.uint8)
-    assert figure("confidence", Sets(Reference(DATA, DATA.images[:200]), between)) < 0.9
+    assert figure("confidence", Comparison(Reference(DATA, DATA.images[:200]), between)) < 0.9
 
 
 def attributes() -> Dataset:
@@ -462,12 +462,12 @@ def attributes() -> Dataset:
 
 def test_attributes_are_questions_and_their_combinations_modes() -> None:
     data = attributes()
-    assert heads(data) == (Head((0, 1)), Head((2,)))
+    assert label_heads(data) == (Head((0, 1)), Head((2,)))
     reference = Reference(data, data.images[:200])
     assert reference.mode_count == 4
     quarter = np.array([0, 0, 0, 3] * 50)
     asked = np.tile(np.array([[1, 0, 1]], np.uint8), (200, 1))  # the top left one
-    made = Sets(reference, quarters(quarter, seed=5), asked)
+    made = Comparison(reference, quarters(quarter, seed=5), asked)
     found = measured(["label_fidelity", "label_modes", "confidence"], made)
     assert found == {"label_fidelity": 0.75, "label_modes": 2, "confidence": 1}
     assert figures.shown(made) == {"top": 0.75, "left": 0.75}
@@ -477,11 +477,11 @@ def test_stacked_digits_are_judged_channel_by_channel(tmp_path: Path, monkeypatc
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
     np.savez(tmp_path / "grey.npz", images=DATA.images[..., 0], labels=np.arange(400) % 4)
     data = open_dataset(f"stacked-mnist:{tmp_path / 'grey.npz'}")
-    assert data.stacked and [len(head.columns) for head in heads(data)] == [4, 4, 4]
+    assert data.stacked and [len(head.columns) for head in label_heads(data)] == [4, 4, 4]
     classes = np.random.default_rng(0).integers(0, 4, (500, 3))
     classes[:, 2] %= 2  # the blue one is never one of the last two
     images = np.concatenate([quarters(column, seed=i) for i, column in enumerate(classes.T)], 3)
-    made = Sets(Reference(data, data.images[:200]), images, np.concatenate([one_hot(c) for c in classes.T], 1))
+    made = Comparison(Reference(data, data.images[:200]), images, np.concatenate([one_hot(c) for c in classes.T], 1))
     assert made.reference.mode_count == 64 and made.reference.feature_count == 3 * 64
     found = measured(["label_fidelity", "label_modes", "label_kl"], made)
     p = np.bincount(np.ravel_multi_index(classes.T, (4, 4, 4)), minlength=64) / 500  # type: ignore[call-overload]
@@ -516,19 +516,19 @@ def test_what_cannot_be_measured_is_said(name: str, change: dict[str, int], word
         data = replace(data, label_names=(), vectors=data.vectors[:, :0])
     reference = Reference(data, data.images[: change.get("real", 200)])
     with pytest.raises(UsageError, match=words):
-        measured([name], Sets(reference, quarters(BALANCED)[: change.get("fake", 200)]))
+        measured([name], Comparison(reference, quarters(BALANCED)[: change.get("fake", 200)]))
 
 
 def test_too_many_combinations_of_labels_are_not_counted() -> None:
     vectors = np.random.default_rng(0).integers(0, 2, (400, 14), dtype=np.uint8)
     data = replace(DATA, label_names=tuple("abcdefghijklmn"), vectors=vectors, kind="attributes")
     with pytest.raises(UsageError, match="the 14 of quarters make too many"):
-        refuse(["label_modes"], Sets(Reference(data, data.images[:200]), data.images))
+        refuse(["label_modes"], Comparison(Reference(data, data.images[:200]), data.images))
 
 
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(UsageError, match=r"the images are 5x6x3 .* and those of quarters 8x8x1"):
-        Sets(Reference(DATA, DATA.images), noise(20))
+        Comparison(Reference(DATA, DATA.images), noise(20))
 
 
 def test_stacking_needs_grey_pictures_of_classes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gankit._errors import GankitError, UsageError
-from gankit_train.compute.distributed import Ranks, join
+from gankit_train.compute.distributed import ProcessGroup
 from gankit_train.models import checkpoints
 from tests.train import share_a_batch
 
@@ -38,7 +38,7 @@ def test_torchrun_trains_one_run_that_one_process_can_resume(tmp_path: Path) -> 
     command = [program, "cgan", "--filters", 4, "--batch-size", 16, "--out", "run", "--log-every", 64]
     shown = run(*TORCHRUN, "--no-python", *command, "--images", 128, cwd=tmp_path)
     assert "2 processes" in shown and shown.count("gan-export run") == 1  # the second one keeps quiet
-    assert [path.name for path in checkpoints.find(tmp_path / "run")] == ["000000128.pt"]
+    assert [path.name for path in checkpoints.list_checkpoints(tmp_path / "run")] == ["000000128.pt"]
     rows = [json.loads(row) for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows] == [64, 128]
     assert "resumed at 128 images" in run(*command, "--images", 192, cwd=tmp_path)
@@ -59,7 +59,7 @@ else:
         calls.append(0)
         if len(calls) == 20 and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(*arguments)
+        return train_step(*arguments)
     loop.step = counted
 main()
 """
@@ -74,7 +74,7 @@ def test_processes_with_other_settings_are_refused_once(tmp_path: Path) -> None:
 def test_a_signal_to_any_process_stops_all_of_them_with_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "apart.py").write_text(APART.replace("sys.argv_extra", "'signal'"))
     assert "stopped at 256 images" in run(*TORCHRUN, "apart.py", cwd=tmp_path)  # they ask each other every 16 steps
-    assert checkpoints.newest(tmp_path / "run").name == "000000256.pt"
+    assert checkpoints.newest_checkpoint(tmp_path / "run").name == "000000256.pt"
 
 
 def test_an_error_of_the_first_process_reaches_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_an_error_of_the_first_process_reaches_the_others(monkeypatch: pytest.Mo
         raise UsageError("no such data")
 
     with pytest.raises(UsageError, match="no such data"):
-        Ranks(0, 2).from_first(fail)
+        ProcessGroup(0, 2).broadcast_object(fail)
     assert isinstance(sent[0], tuple) and isinstance(sent[0][1], UsageError)
 
 
@@ -95,19 +95,19 @@ def test_weights_that_came_apart_are_noticed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("gankit_train.compute.distributed.dist.broadcast", lambda tensor, source: tensor.add_(1e-9))
     monkeypatch.setattr("gankit_train.compute.distributed.dist.all_reduce", lambda tensor: None)
     with pytest.raises(GankitError, match="weights have come apart"):
-        Ranks(1, 2).agree([torch.nn.Linear(2, 2)])
+        ProcessGroup(1, 2).agree([torch.nn.Linear(2, 2)])
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UsageError, match=r"--batch-size 64 cannot be shared by 3 processes .* multiple of 3"):
-        join("cpu", 64, 1)
+        init_distributed("cpu", 64, 1)
     monkeypatch.setenv("WORLD_SIZE", "128")
     with pytest.raises(UsageError, match="cannot be shared by 128 processes"):
-        join("cpu", 64, 1)
+        init_distributed("cpu", 64, 1)
 
 
 def test_alone_nothing_is_exchanged() -> None:
-    assert join("cpu", 64, 1) == Ranks() and Ranks().rows(7) == slice(0, 7)
-    assert [Ranks(r, 4).rows(64) for r in range(4)] == [slice(i, i + 16) for i in (0, 16, 32, 48)]
+    assert init_distributed("cpu", 64, 1) == ProcessGroup() and ProcessGroup().rows(7) == slice(0, 7)
+    assert [ProcessGroup(r, 4).rows(64) for r in range(4)] == [slice(i, i + 16) for i in (0, 16, 32, 48)]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from gankit_train.cli import _train
-from gankit_train.config.settings import configure
+from gankit_train.config.variants import configure
 from gankit_train.reporting.html import _changed, findings
 from tests.helpers.commands import Command, refused
 

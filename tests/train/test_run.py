@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 
 from gankit._errors import GankitError, UsageError
+from gankit_train.config.config import Config
+from gankit_train.config.flags import parse_count, parse_size
 from gankit_train.config.presets import PRESETS
-from gankit_train.config.settings import VARIANTS, Config, configure, parse_count, parse_size
+from gankit_train.config.variants import VARIANTS, configure
 from gankit_train.data.sources import BUILT_IN
 from gankit_train.models import checkpoints
-from gankit_train.reporting.console import Reporter
-from gankit_train.training.loop import Finished, train
+from gankit_train.reporter import Reporter
+from gankit_train.training.loop import RunResult, train
 from tests.helpers.commands import Command, refused
 from tests.helpers.images import picture
 
@@ -46,14 +48,14 @@ SMALL: dict[str, Any] = {
 
 def go(
     out: Path, variant: str = "dcgan", fresh: bool = False, dry_run: bool = False, **settings: Any
-) -> tuple[Finished, list[str]]:
+) -> tuple[RunResult, list[str]]:
     report = Silent()
     finished = train(configure(variant, **{**SMALL, **settings}), report, out, fresh, dry_run)
     return finished, report.lines
 
 
 def weights(run: Path) -> dict[str, Any]:
-    document = checkpoints.read(checkpoints.newest(run))[1]
+    document = checkpoints.load_checkpoint(checkpoints.newest_checkpoint(run))[1]
     return {k: document[k] for k in ("G", "G_ema", "D", "optimizer_g", "optimizer_d", "noise", "images", "steps")}
 
 
@@ -67,7 +69,7 @@ def same(a: Any, b: Any) -> bool:
 
 def test_a_run_folder_has_everything(tmp_path: Path) -> None:
     finished, lines = go(tmp_path / "run", images=256, sample_every=128)
-    assert finished == Finished(tmp_path / "run", 256, None)
+    assert finished == RunResult(tmp_path / "run", 256, None)
     run = tmp_path / "run"
     assert Config.from_json(json.loads((run / "config.json").read_text())).filters == 4
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
@@ -81,7 +83,7 @@ def test_a_run_folder_has_everything(tmp_path: Path) -> None:
     assert all(0 <= row["accuracy_real"] <= 1 and row["gradient_norm_d"] > 0 and row["lr_g"] == 2e-4 for row in rows)
     assert sorted(p.name for p in (run / "samples").iterdir()) == ["000000128.png", "000000256.png"]
     assert picture(run / "samples" / "000000256.png").shape == (8 * 30 + 2, 10 * 30 + 2)
-    assert [p.name for p in checkpoints.find(run)] == ["000000256.pt"]
+    assert [p.name for p in checkpoints.list_checkpoints(run)] == ["000000256.pt"]
     assert any(f"gan-export {run}" in line for line in lines)
 
 
@@ -158,14 +160,14 @@ def test_other_data_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path: Path) -> None:
     go(tmp_path, images=128, checkpoint_every=64)
-    newest, older = checkpoints.find(tmp_path)
+    newest, older = checkpoints.list_checkpoints(tmp_path)
     newest.write_bytes(newest.read_bytes()[:1000])
     finished, lines = go(tmp_path, images=192)
     assert any("damaged" in line and newest.name in line for line in lines)
-    assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [192, 64]  # it does not push a good one out
+    assert [int(p.stem) for p in checkpoints.list_checkpoints(tmp_path)] == [192, 64]  # it does not push a good one out
     assert any("resumed at 64 images" in line for line in lines) and finished.images == 192
     assert len(list((tmp_path / "checkpoints").glob("*.damaged"))) == 1  # kept for whoever can mend it
-    for path in checkpoints.find(tmp_path):
+    for path in checkpoints.list_checkpoints(tmp_path):
         path.write_bytes(b"")
     for _ in range(2):  # the second time it must not start over in silence
         with pytest.raises(GankitError, match="none of the 2 checkpoints"):
@@ -175,11 +177,11 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_taken(tmp_path: 
 
 def test_a_checkpoint_of_another_gankit_is_not_damaged(tmp_path: Path) -> None:
     go(tmp_path, images=64)
-    path = checkpoints.newest(tmp_path)
+    path = checkpoints.newest_checkpoint(tmp_path)
     torch.save(torch.load(path, weights_only=True) | {"schema": 1}, path)
     with pytest.raises(GankitError, match=r"has schema 1, not 2: use the gankit that wrote it"):
         go(tmp_path, images=128)
-    assert checkpoints.find(tmp_path) == [path]
+    assert checkpoints.list_checkpoints(tmp_path) == [path]
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
@@ -194,12 +196,12 @@ def test_epochs_are_passes_over_the_data(tmp_path: Path) -> None:
 
 def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     go(tmp_path, images=64)
-    header, document = checkpoints.read(checkpoints.newest(tmp_path))
+    header, document = checkpoints.load_checkpoint(checkpoints.newest_checkpoint(tmp_path))
     document["D"]["body.0.weight"].fill_(float("nan"))
-    torch.save(document, checkpoints.newest(tmp_path))
+    torch.save(document, checkpoints.newest_checkpoint(tmp_path))
     with pytest.raises(GankitError, match=r"NaN or Inf\) by image 128; the last good checkpoint is .*000000064"):
         go(tmp_path, images=256)
-    assert [p.name for p in checkpoints.find(tmp_path)] == ["000000064.pt"]
+    assert [p.name for p in checkpoints.list_checkpoints(tmp_path)] == ["000000064.pt"]
     assert header.images == 64
     last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["images"] == 128 and "loss_d" not in last
@@ -213,7 +215,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
 
     torch.save({"config": Evil()}, tmp_path / "x.pt")
     with pytest.raises(GankitError, match="run code"):
-        checkpoints.read(tmp_path / "x.pt")
+        checkpoints.load_checkpoint(tmp_path / "x.pt")
     assert not (tmp_path / "owned").exists()
 
 
@@ -230,7 +232,7 @@ def test_a_signal_leaves_a_good_checkpoint(tmp_path: Path, number: int, code: in
     _, errors = process.communicate()
     assert process.returncode == code, errors
     assert "the same command goes on" in errors
-    header, _ = checkpoints.read(checkpoints.newest(run))
+    header, _ = checkpoints.load_checkpoint(checkpoints.newest_checkpoint(run))
     assert header.images > 0 and f"{header.images:,} images" in errors
 
 
@@ -245,12 +247,12 @@ class Interrupting(Silent):
 def test_a_signal_between_two_steps_leaves_a_checkpoint_too(tmp_path: Path) -> None:
     finished = train(configure("dcgan", **SMALL, images=640), Interrupting(), tmp_path)
     assert finished.signal == signal.SIGINT and finished.images < 640
-    assert checkpoints.read(checkpoints.newest(tmp_path))[0].images == finished.images
+    assert checkpoints.load_checkpoint(checkpoints.newest_checkpoint(tmp_path))[0].images == finished.images
 
 
 def test_a_checkpoint_of_another_kind_of_device_goes_on(tmp_path: Path) -> None:
     go(tmp_path, images=64)
-    path = checkpoints.newest(tmp_path)
+    path = checkpoints.newest_checkpoint(tmp_path)
     document = torch.load(path, weights_only=True) | {
         "noise_device": "cuda",
         "noise": torch.zeros(16, dtype=torch.uint8),
@@ -262,7 +264,7 @@ def test_a_checkpoint_of_another_kind_of_device_goes_on(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 import torch
-from gankit_train.config.settings import configure
+from gankit_train.config.variants import configure
 from gankit_train.training.loop import train
 from tests.train.test_run import SMALL, Silent
 
@@ -282,7 +284,7 @@ def test_kill_9_while_a_checkpoint_is_written_loses_only_what_came_after_the_las
     root = Path(__file__).parents[2]
     killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "killed", str(at)], cwd=root, check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert [int(p.stem) for p in checkpoints.find(tmp_path / "killed")] == [128, 64][: at // 64 - 1]
+    assert [int(p.stem) for p in checkpoints.list_checkpoints(tmp_path / "killed")] == [128, 64][: at // 64 - 1]
     _, lines = go(tmp_path / "killed", images=320, checkpoint_every=64)
     assert not any("damaged" in line for line in lines)
     go(tmp_path / "whole", images=320, checkpoint_every=64)
@@ -313,12 +315,12 @@ def test_the_best_checkpoint_stays_and_is_the_nearest_to_the_data(
     monkeypatch.setattr("gankit_train.metrics.functions.sliced_wasserstein", lambda sets: next(distances))
 
     def best() -> tuple[int, float]:
-        header = checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0]
+        header = checkpoints.load_checkpoint(tmp_path / "checkpoints" / "best.pt")[0]
         return header.images, header.distance
 
     go(tmp_path, images=192, evaluate_every=64, checkpoint_every=32)
     assert best() == (128, 0.3)
-    assert checkpoints.newest(tmp_path).name == "000000192.pt"  # best.pt is no place to go on from
+    assert checkpoints.newest_checkpoint(tmp_path).name == "000000192.pt"  # best.pt is no place to go on from
     go(tmp_path, images=256, evaluate_every=64, checkpoint_every=32)
     assert best() == (128, 0.3)  # the resumed run knows what there was
     go(tmp_path, images=320, evaluate_every=64, checkpoint_every=32)
@@ -329,7 +331,7 @@ def test_the_best_checkpoint_stays_and_is_the_nearest_to_the_data(
 
 def test_a_short_run_has_a_best_checkpoint_too(tmp_path: Path) -> None:
     go(tmp_path, images=64)
-    assert checkpoints.read(tmp_path / "checkpoints" / "best.pt")[0].images == 64
+    assert checkpoints.load_checkpoint(tmp_path / "checkpoints" / "best.pt")[0].images == 64
 
 
 def test_the_distance_is_measured_for_real(tmp_path: Path) -> None:
@@ -388,7 +390,7 @@ def test_flips_mirror_half_of_the_images(tmp_path: Path) -> None:
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     go(tmp_path, images=256, checkpoint_every=32, keep=3)
-    assert [int(p.stem) for p in checkpoints.find(tmp_path)] == [256, 224, 192]
+    assert [int(p.stem) for p in checkpoints.list_checkpoints(tmp_path)] == [256, 224, 192]
 
 
 def test_bfloat16_trains_the_same_networks(tmp_path: Path) -> None:
@@ -488,7 +490,7 @@ def test_every_preset_takes_a_step(name: str, tmp_path: Path) -> None:
     report = Silent()
     train(config, report, tmp_path / "run", dry_run=True)
     assert "dry run" in report.lines[-1]
-    assert config.epochs is None and config.images == 4  # what is asked for wins over the preset's length
+    assert config.run.epochs is None and config.run.images == 4  # what is asked for wins over the preset's length
     for setting, value in preset.settings.items():
         assert setting in {*overrides, "epochs"} or getattr(config, setting) == value
 

@@ -1,181 +1,238 @@
-"""`gan-train`: its options are the fields of `Config`."""
+"""`gan-train`: a command for each variant, with the settings of `Config` as options; evaluate, report, presets."""
 
 from __future__ import annotations
 
 import inspect
-import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
 from gankit._console import Debug, run
-from gankit._errors import GankitError, UsageError, missing_extra
+from gankit._errors import GankitError, UsageError, missing_extra, one_line
+from gankit_train.config.config import SETTINGS, Setting
+from gankit_train.config.flags import format_value, parse_count, parse_ints, parse_names, parse_size
 from gankit_train.config.presets import PRESETS
-from gankit_train.config.settings import VARIANTS, Config, configure, parse_count, parse_list, parse_names, parse_size
-from gankit_train.metrics.table import MEASURES
+from gankit_train.config.variants import VARIANTS, configure
+from gankit_train.metrics.table import METRICS
+
+app = typer.Typer(help="Train small GANs, and evaluate them.", no_args_is_help=True)
+
+_COMMON, _TITLES = "Options", {
+    "dataset": "Data",
+    "networks": "Networks",
+    "objective": "Loss and regularisation",
+    "optimisation": "Optimisation",
+    "run": "Run",
+}  # fmt: skip
+_METAVARS: dict[Callable[[Any], Any], str] = {
+    parse_count: "N",
+    parse_size: "SIZE",
+    parse_ints: "N,N,…",
+    parse_names: "NAME,NAME,…",
+}
+_ABOUT = {
+    "vanilla": "Train fully connected networks (Goodfellow et al. 2014).",
+    "dcgan": "Train convolutional networks (Radford et al. 2015).",
+    "wgan-gp": "Train with the Wasserstein loss and gradient penalty (Gulrajani et al. 2017).",
+    "cgan": "Train networks that receive labels (Mirza & Osindero 2014).",
+}
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]", rich_help_panel=_COMMON),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start another run beside an existing one.", rich_help_panel=_COMMON)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.", rich_help_panel="Run")
+]
+Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
 
 
-def _train(
-    variant: Annotated[
-        str,
-        typer.Argument(
-            help=f"{', '.join(VARIANTS)}; or presets, to list them; or evaluate RUN, to measure it, or report RUN.",
-            metavar="|".join(VARIANTS),
-        ),
-    ],
-    out: Annotated[Path | None, typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside an existing run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.")] = False,
-    debug: Debug = False,
-    **settings: Any,
-) -> None:
-    """Train a GAN. The same command given again goes on where the run stopped.
-
-    gan-train dcgan · gan-train cgan --data avatars --size 32 · gan-train evaluate RUN · gan-train report RUN
-    """
-    if variant == "presets":
-        for name, preset in PRESETS.items():
-            print(f"{name:22}{preset.variant:9}{preset.about}")
-        return
+def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings: dict[str, Any]) -> None:
+    """Trains a variant, writes report.html, and exits with 130 or 143 after SIGINT or SIGTERM."""
     if settings["images"] is not None and settings["epochs"] is not None:
-        raise UsageError("--images and --epochs say the same thing; give one of them")
-    config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
+        raise UsageError("--images and --epochs both give the length of the run: give one of them")
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []}
+    config = configure(variant, **given)
     with _extra():
-        from gankit_train.compute.distributed import leave
+        from gankit_train.compute.distributed import local_rank, shut_down
         from gankit_train.reporting.console import Console
         from gankit_train.training.loop import train
+        from gankit_train.training.recorder import DivergedError
     try:
         with Console() as console:
-            finished = train(config, console, out, fresh, dry_run)
-        exit_code = 130 if finished.signal == signal.SIGINT else 0
-        leave(exit_code)
+            try:
+                result = train(config, console, out, fresh=fresh, dry_run=dry_run)
+            except DivergedError as error:
+                _write_report(error.run, console, complete=False)
+                raise
+            if not dry_run:
+                _write_report(result.run, console, complete=result.signal is None)
     except GankitError as error:
-        if os.environ.get("RANK", "0") != "0":  # the first of torchrun's processes says it
+        if local_rank() != 0:  # all processes meet the same errors, and the first of each machine reports them
             sys.exit(error.exit_code)
         raise
+    exit_code = 0 if result.signal is None else 128 + result.signal
+    shut_down(exit_code)
     if exit_code:
         sys.exit(exit_code)
 
 
-def _evaluate(
+def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
+    """Writes report.html, without the search for nearest images if the run is not complete."""
+    from gankit_train.reporting.html import write_report
+
+    try:
+        console.line(f"{'report':10}{write_report(run_folder, console, neighbours=complete)}")
+    except Exception as error:  # whatever it is, the trained model exists all the same
+        console.line(f"{'report':10}not written: {one_line(error)}; gan-train report {run_folder} tries again")
+
+
+@app.command()
+def evaluate(
     source: Annotated[
-        Path, typer.Argument(metavar="RUN|CHECKPOINT|MODEL", help="What to measure: MODEL is any file for gan-gen.")
+        Path, typer.Argument(metavar="RUN|CHECKPOINT|MODEL", help="What to evaluate; MODEL is any file for gan-gen.")
     ],
-    data: Annotated[str | None, typer.Option(help="To compare with. [default: what it was trained on]")] = None,
-    images: Annotated[str, typer.Option(help="Samples to make: 10000, 10k.", metavar="N")] = "10k",
-    measures: Annotated[
+    data: Annotated[str | None, typer.Option(help="Real images to compare with. [default: the training data]")] = None,
+    images: Annotated[str, typer.Option(help="Number of samples: 10000, 10k.", metavar="N")] = "10k",
+    metrics: Annotated[
         str,
         typer.Option(
-            help=f"{', '.join(MEASURES)}; joined by commas. [default: all that can be had]",
+            help=f"{', '.join(METRICS)}; separated by commas. [default: all that are available]",
             metavar="NAME,NAME,…",
             show_default=False,
         ),
     ] = "",
     features: Annotated[
-        Path | None, typer.Option(help="ONNX or TorchScript file of a network, for frechet. [default: a classifier]")
+        Path | None,
+        typer.Option(help="ONNX or TorchScript file of a network, for frechet. [default: a classifier of the labels]"),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda or cpu.")] = "auto",
+    device: Device = "auto",
     json: Annotated[
-        Path | None, typer.Option("--json", help="The report. [default: RUN/evaluation.json, MODEL-evaluation.json]")
+        Path | None,
+        typer.Option("--json", help="Path of the result. [default: RUN/evaluation.json, MODEL-evaluation.json]"),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Measure how good a generator's images are, beside what real images reach, and look for copies of training images.
+    """Measure image quality against real images, and find copies of training images.
 
-    gan-train evaluate runs/dcgan-digits-28 · gan-train evaluate faces.onnx --data photos/ --measures coverage,ndb
+    gan-train evaluate runs/dcgan-digits-28 · gan-train evaluate faces.onnx --data photos/ --metrics coverage,ndb
     """
     count = parse_count(images)
     if not 2 <= count <= 1_000_000:
         raise UsageError(f"--images must be at least 2 and at most 1000000, not {count}")
-    _refuse_device(device)
+    SETTINGS["device"].check(device)
     with _extra():
         from gankit_train.evaluation.evaluate import evaluate
-        from gankit_train.reporting.console import Console, show_evaluation
+        from gankit_train.reporting.console import Console, print_evaluation
     with Console() as console:
-        document = evaluate(source, console, data, count, parse_names(measures), device, features, json)
-    show_evaluation(document)
-    beside = f", and {document['pairs']} beside it" if "pairs" in document else ""
-    print(f"written: {document['report']}{beside}")
+        result = evaluate(
+            source,
+            console,
+            data=data,
+            images=count,
+            metrics=parse_names(metrics),
+            device=device,
+            features=features,
+            path=json,
+        )
+    print_evaluation(result.document)
+    picture = f", and {result.document['neighbours']} beside it" if "neighbours" in result.document else ""
+    print(f"written: {result.path}{picture}")
 
 
-def _report(
-    run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    device: Annotated[
-        str | None, typer.Option(help="auto, cuda or cpu, to make samples on. [default: the run's]")
-    ] = None,
+@app.command()
+def report(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    device: Annotated[str | None, typer.Option(help="auto, cuda or cpu. [default: the device of the run]")] = None,
     debug: Debug = False,
 ) -> None:
-    """Make report.html of a run again: samples over time, curves, diagnosis, measures, nearest training images.
+    """Write report.html of a run: samples over time, symptoms, metrics, nearest training images, charts.
 
     gan-train report runs/dcgan-digits-28
     """
-    if device is not None:
-        _refuse_device(device)
+    SETTINGS["device"].check(device)
     with _extra():
         from gankit_train.reporting.console import Console
         from gankit_train.reporting.html import write_report
     with Console() as console:
-        print(f"written: {write_report(run, console, device)}")
+        print(f"written: {write_report(run_folder, console, device)}")
+
+
+@app.command()
+def presets() -> None:
+    """List the recipes for --preset."""
+    for name, preset in PRESETS.items():
+        print(f"{name:22}{preset.variant:9}{preset.about}")
 
 
 @contextmanager
 def _extra() -> Iterator[None]:
-    """Says how to install what an import in the block does not find."""
+    """Turns a missing module into an error that says how to install it."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise missing_extra(f"gan-train (module {error.name})", "train") from None
 
 
-def _refuse_device(device: str) -> None:
-    if device not in (devices := ("auto", "cuda", "cpu")):
-        raise UsageError(f"--device is one of {', '.join(devices)}, not {device!r}")
+def _parameter(setting: Setting, default: Any) -> inspect.Parameter:
+    """Makes the option of a setting; its value is None where the default holds."""
+    text, repeatable = setting.help, setting.name == "attribute"
+    if setting.choices and setting.parse is None:
+        text += f" One of {', '.join(map(str, setting.choices))}."
+    elif setting.choices:
+        text += f" Any of {', '.join(map(str, setting.choices))}."
+    if default not in (None, (), "", False):
+        text += f" [default: {format_value(setting.name, default)}]"
+    kind = list[str] if repeatable else str if setting.parse or setting.choices else setting.type
+    kind = int if setting.name == "channels" else kind
+    option = typer.Option(
+        help=text,
+        parser=setting.parse,
+        metavar=_METAVARS.get(setting.parse) if setting.parse else None,
+        show_default=False,
+        rich_help_panel=_COMMON if setting.common else _TITLES[setting.topic],
+    )
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=[] if repeatable else None, annotation=annotation
+    )
 
 
-_METAVARS = {parse_count: "N", parse_size: "SIZE", parse_list: "N,N,…", parse_names: "NAME,NAME,…"}
+def _command(variant: str) -> Callable[..., None]:
+    """Makes the command of a variant, with an option for each setting and the variant's defaults in their help."""
+
+    def command(
+        out: Out = None, fresh: Fresh = False, dry_run: DryRun = False, debug: Debug = False, **settings: Any
+    ) -> None:
+        _train(variant, out, fresh, dry_run, settings)
+
+    defaults = configure(variant).values()
+    ordered = sorted(SETTINGS.values(), key=lambda setting: not setting.common)
+    options = [_parameter(setting, defaults[setting.name]) for setting in ordered]
+    common = sum(setting.common for setting in ordered)
+    out, fresh, dry_run, debug, _ = (
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(command, eval_str=True).parameters.values()
+    )
+    parameters = [*options[:common], out, fresh, *options[common:], dry_run, debug]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__doc__ = (
+        f"{_ABOUT[variant]} The same command resumes a stopped run.\n\n    gan-train {variant} --data digits"
+    )
+    return command
 
 
-def _signature() -> inspect.Signature:
-    """Of the command: its own parameters and one for each field of Config, None where a variant's default holds."""
-    hints = get_type_hints(_train, include_extras=True)
-    own = [p for name, p in inspect.signature(_train).parameters.items() if name != "settings"]
-    variant, *others = (p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own)
-    types, settings = get_type_hints(Config), []
-    for each in fields(Config):
-        if each.name == "variant":
-            continue
-        help_text, parser, many = each.metadata["help"], each.metadata["parser"], each.name == "attribute"
-        if choices := each.metadata["one_of"]:
-            help_text += f" One of {', '.join(map(str, choices))}."
-        if each.default not in (None, (), "", MISSING):
-            differs = [f"{v} {table[each.name]}" for v, table in VARIANTS.items() if each.name in table]
-            help_text += f" [default: {'; '.join([str(each.default), *differs])}]"
-        kind = list[str] if many else str if parser else types[each.name]
-        option = typer.Option(help=help_text, parser=parser, metavar=_METAVARS.get(parser), show_default=False)
-        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-        default: Any = [] if many else None
-        settings.append(
-            inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        )
-    return inspect.Signature([variant, *settings, *others])
-
-
-_train.__signature__ = _signature()  # type: ignore[attr-defined]
-
-
-_COMMANDS: dict[str, Callable[..., None]] = {"evaluate": _evaluate, "report": _report}
-"""What `gan-train` does beside training."""
+for _variant in VARIANTS:
+    app.command(_variant)(_command(_variant))
 
 
 def main() -> None:
-    """The console script."""
-    if len(sys.argv) > 1 and (command := _COMMANDS.get(sys.argv[1])):
-        sys.argv[:2] = [f"gan-train {sys.argv[1]}"]
-        run(sys.argv[0], command)
-    run("gan-train", _train)
+    """Runs the console script."""
+    run("gan-train", app)

@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""The device and the precision of a run."""
 
 from __future__ import annotations
 
@@ -8,27 +8,39 @@ from gankit._errors import DeviceError
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises DeviceError where CUDA was demanded and is not there."""
+    """Returns the device of that name; `auto` is CUDA where it is available, else the CPU.
+
+    Raises:
+        DeviceError: `cuda` is not available.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no NVIDIA driver or GPU was found"
-        raise DeviceError(f"--device cuda cannot be had: {why}")
+        raise DeviceError(f"--device cuda is not available: {why}; use --device cpu")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def pick_precision(name: str, device: torch.device) -> torch.autocast:
-    """The context for forward passes: bfloat16 where the hardware has arithmetic for it, or where it was demanded."""
+    """Returns the autocast context for forward passes.
+
+    Args:
+        name: `float32`, `bfloat16`, or `auto` for bfloat16 where the hardware computes it natively.
+        device: where the networks are.
+
+    Raises:
+        DeviceError: `bfloat16` was requested and the hardware does not support it.
+    """
     if device.type == "cuda":
         supported = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Not every torch has this function; one without computes in float32.
+        # Not every torch has this function; without it, auto is float32.
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         supported = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
-    if name == "bf16" and not supported:
-        raise DeviceError(f"--precision bf16 is not supported by this {device.type}; use float32 or auto")
+    if name == "bfloat16" and not supported:
+        raise DeviceError(f"--precision bfloat16 is not supported by this {device.type}; use float32 or auto")
     return torch.autocast(device.type, torch.bfloat16, enabled=supported and name != "float32", cache_enabled=False)
 
 
 def device_name(device: torch.device) -> str:
-    """What to call it in a line for people."""
+    """Returns the GPU's product name, or the number of CPU threads that PyTorch uses."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"

@@ -1,7 +1,7 @@
-"""Several processes, each with its part of every batch, as `torchrun … gan-train` starts them.
+"""Data-parallel training: several processes, each with its part of every batch, as `torchrun … gan-train` starts them.
 
-The networks stay plain modules and the gradients are averaged in one piece before each step of an optimizer, as in
-StyleGAN3: wrapped in DistributedDataParallel, the gradients of a penalty are wrong in silence.
+The networks stay plain modules, and gradients are averaged by one all-reduce before each optimizer step, as in
+StyleGAN3. DistributedDataParallel computes wrong gradients for a penalty that has a backward pass of its own.
 """
 
 from __future__ import annotations
@@ -23,126 +23,153 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """This process among those of a run; alone, every method does nothing."""
+class ProcessGroup:
+    """This process among those of a run. With one process, no method communicates."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
-    def rows(self, n: int) -> slice:
-        """This process' part of n rows."""
-        return slice(self.rank * n // self.world, (self.rank + 1) * n // self.world)
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, the process that reports and writes files."""
+        return self.rank == 0
+
+    def local_slice(self, n: int) -> slice:
+        """Returns this process's part of n rows."""
+        return slice(self.rank * n // self.world_size, (self.rank + 1) * n // self.world_size)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Sets each to its mean over the processes, by one exchange for all of them."""
-        if self.world > 1:
+        """Replaces each tensor in place by its mean over the processes, with a single all-reduce."""
+        if self.world_size > 1:
             tensors = list(tensors)
             flat = torch.cat([t.flatten() for t in tensors])
             dist.all_reduce(flat)
-            flat /= self.world
+            flat /= self.world_size
             for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def start_alike(self, modules: Iterable[torch.nn.Module]) -> None:
-        """Gives every process the weights of the first."""
-        if self.world > 1:
+    def broadcast_weights(self, modules: Iterable[torch.nn.Module]) -> None:
+        """Copies parameters and buffers from rank 0 to all processes."""
+        if self.world_size > 1:
             for module in modules:
                 for value in module.state_dict().values():
                     dist.broadcast(value, 0)
 
-    def agree(self, modules: Iterable[torch.nn.Module]) -> None:
-        """Raises GankitError where the weights of the processes have come apart."""
-        if self.world > 1:
-            mine = torch.stack([p.detach().double().sum() for module in modules for p in module.parameters()])
-            first = mine.clone()
-            dist.broadcast(first, 0)
-            apart = (mine != first).any().float()
-            dist.all_reduce(apart)
-            if apart:
-                raise GankitError("the processes' weights have come apart: use the same software on all machines")
+    def check_weights(self, modules: Iterable[torch.nn.Module]) -> None:
+        """Compares the parameters of all processes with those of rank 0.
 
-    def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether it is true in any process."""
-        if self.world == 1:
+        Raises:
+            GankitError: they differ in any process. Raised in every process.
+        """
+        if self.world_size > 1:
+            local = torch.stack([p.detach().double().sum() for module in modules for p in module.parameters()])
+            main = local.clone()
+            dist.broadcast(main, 0)
+            different = (local != main).any().float()
+            dist.all_reduce(different)
+            if different:
+                raise GankitError("the weights of the processes differ: use the same software on all machines")
+
+    def any_rank(self, flag: bool, device: torch.device) -> bool:
+        """Returns whether the flag is true in any process."""
+        if self.world_size == 1:
             return flag
         count = torch.tensor(float(flag), device=device)
         dist.all_reduce(count)
         return bool(count > 0)
 
-    def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, or the error that it meets, in all of them."""
-        if self.world == 1:
+    def broadcast_object(self, make: Callable[[], T]) -> T:
+        """Runs `make` in rank 0 alone and returns its result, or raises its GankitError, in every process."""
+        if self.world_size == 1:
             return make()
-        box: list[Any] = [_outcome(make) if self.rank == 0 else None]
+        box: list[Any] = [_try(make) if self.is_main else None]
         dist.broadcast_object_list(box, 0)
-        made: T = _unpacked(box[0])
-        return made
+        return _result(box[0])  # type: ignore[no-any-return]
 
-    def in_turn(self, make: Callable[[], T]) -> T:
-        """What each process makes, the first of each machine before the others: it fills the cache for them."""
-        if self.world == 1:
+    def local_rank_zero_first(self, make: Callable[[], T]) -> T:
+        """Runs `make` in the first process of each machine, then in the others, which find its results cached."""
+        if self.world_size == 1:
             return make()
-        outcome = _outcome(make) if os.environ["LOCAL_RANK"] == "0" else None
+        outcome = _try(make) if local_rank() == 0 else None
         dist.barrier()
-        made: T = _unpacked(outcome or _outcome(make))
-        return made
+        return _result(outcome or _try(make))  # type: ignore[no-any-return]
 
-    def same(self, what: object, name: str) -> None:
-        """Raises GankitError where a process was given something else than the first one."""
-        if what != self.from_first(lambda: what):
-            raise GankitError(f"process {self.rank} has other {name} than the first one: give all of them the same")
+    def check_same(self, value: object, name: str) -> None:
+        """Compares a picklable value of all processes with that of rank 0.
+
+        Raises:
+            GankitError: a process has another value. Raised in every process, so that the first one can report it.
+        """
+        if self.world_size == 1:
+            return
+        values: list[object] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        if other := [rank for rank, each in enumerate(values) if each != values[0]]:
+            raise GankitError(f"process {other[0]} has different {name} from process 0: start all of them alike")
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def _outcome(make: Callable[[], T]) -> tuple[Any, GankitError | None]:
-    """So that an error of one process does not leave the others waiting for it."""
+def _try(make: Callable[[], T]) -> tuple[Any, GankitError | None]:
+    """Catches an error of one process, so that the others do not wait for it for ever."""
     try:
         return make(), None
     except GankitError as error:
         return None, error
 
 
-def _unpacked(outcome: tuple[Any, GankitError | None]) -> Any:
-    made, error = outcome
+def _result(outcome: tuple[Any, GankitError | None]) -> Any:
+    value, error = outcome
     if error is not None:
         raise error
-    return made
+    return value
 
 
-def join(device: str, batch_size: int, packing: int) -> Ranks:
-    """This process among those that torchrun started; alone where it was not torchrun.
+def local_rank() -> int:
+    """Returns the number of this process among those of its machine; 0 without torchrun."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def init_distributed(device: str, batch_size: int, packing: int) -> ProcessGroup:
+    """Joins the process group that torchrun started; returns `SINGLE_PROCESS` without torchrun.
+
+    Args:
+        device: `auto`, `cuda` or `cpu`.
+        batch_size: images of the global batch.
+        packing: images that the discriminator scores together, which must not be split.
 
     Raises:
-        UsageError: a batch that cannot be shared evenly.
+        UsageError: the batch cannot be divided evenly, or there are fewer GPUs than processes on this machine.
     """
     if not dist.is_available() or not dist.is_torchelastic_launched():
-        return ALONE
-    world = int(os.environ["WORLD_SIZE"])
-    if batch_size % (world * packing) or batch_size < 2 * world * packing:
+        return SINGLE_PROCESS
+    world_size = int(os.environ["WORLD_SIZE"])
+    if batch_size % (world_size * packing) or batch_size < 2 * world_size * packing:
         raise UsageError(
-            f"--batch-size {batch_size} cannot be shared by {world} processes of at least {2 * packing} images each: "
-            f"take a multiple of {world * packing}, such as {world * packing * 16}"
+            f"--batch-size {batch_size} cannot be divided among {world_size} processes of at least {2 * packing} "
+            f"images each: use a multiple of {world_size * packing}, such as {world_size * packing * 16}"
         )
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
-        if (local := int(os.environ["LOCAL_RANK"])) >= torch.cuda.device_count():
-            raise UsageError(f"there are {torch.cuda.device_count()} GPUs here: give torchrun no more --nproc-per-node")
-        torch.cuda.set_device(local)
+        # Checked by all processes of the machine and not only by those without a GPU: the first one reports it.
+        if (wanted := int(os.environ["LOCAL_WORLD_SIZE"])) > (found := torch.cuda.device_count()):
+            raise UsageError(
+                f"there are {found} GPUs on this machine: use torchrun --nproc-per-node {found}, not {wanted}"
+            )
+        torch.cuda.set_device(local_rank())
     if not dist.is_initialized():
-        # One process may pack a large set while the others wait.
+        # One process may pack a large data set while the others wait.
         dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
-def leave(exit_code: int = 0) -> None:
-    """Ends what `join` began, and with it this process, once none needs another any more; alone, it does nothing.
+def shut_down(exit_code: int = 0) -> None:
+    """Leaves the process group and ends this process, once all processes have come here; without a group, returns.
 
-    A process whose interpreter ends by itself may be aborted by gloo's threads, which hold tensors, and torchrun then
-    calls the run failed: without leaving the group often, after it still now and then on a busy machine. So the
-    interpreter is not asked. After an error this is not for calling: the others may wait in an exchange that this
-    process never enters.
+    The interpreter is not asked to end by itself: gloo's threads hold tensors and now and then abort a process whose
+    interpreter shuts down, after which torchrun reports the whole run as failed. Not for use after an error, when
+    other processes may wait in a collective that this one never enters.
     """
     if dist.is_available() and dist.is_initialized():
         dist.barrier()

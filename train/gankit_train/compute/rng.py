@@ -1,45 +1,61 @@
-"""The random numbers of a run: from one generator, and the same however many processes share a batch."""
+"""Random numbers of a run: drawn from one generator and independent of how many processes share a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gankit_train.compute.distributed import Ranks
+from gankit_train.compute.distributed import ProcessGroup
 
 
 @dataclass
-class Noise:
-    """Draws for the whole batch in every process and gives each the rows of its own images.
+class RandomStream:
+    """Draws random numbers for the global batch in every process and returns the rows of the local images.
 
-    So the generators of all processes stay in the same state, which one checkpoint can hold.
+    The generators of all processes therefore stay in the same state, which one checkpoint can hold.
     """
 
     generator: torch.Generator
-    """On the networks' device."""
-    ranks: Ranks
+    """On the device of the networks."""
+    processes: ProcessGroup
 
     def normal(self, n: int, *shape: int) -> Tensor:
-        """N(0, 1), [n, *shape] for this process' n images."""
-        return self._mine(torch.randn(self._all(n), *shape, generator=self.generator, device=self.generator.device))
+        """Samples N(0, 1): float32 [n, *shape] for the n local images."""
+        drawn = torch.randn(self._global(n), *shape, generator=self.generator, device=self.generator.device)
+        return self._local(drawn)
 
     def uniform(self, n: int, *shape: int) -> Tensor:
-        """U(0, 1), [n, *shape] for this process' n images."""
-        return self._mine(torch.rand(self._all(n), *shape, generator=self.generator, device=self.generator.device))
+        """Samples U(0, 1): float32 [n, *shape] for the n local images."""
+        drawn = torch.rand(self._global(n), *shape, generator=self.generator, device=self.generator.device)
+        return self._local(drawn)
 
-    def kept(self, x: Tensor, share: float) -> Tensor:
-        """1 for a share of x's places and 0 for the others, in x's shape, type and layout."""
-        last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        layout = torch.channels_last if last else torch.contiguous_format
-        every = torch.empty(
-            self._all(len(x)), *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout
-        )  # filled in the order in which it lies in memory
-        return self._mine(every.bernoulli_(share, generator=self.generator))
+    def dropout_mask(self, x: Tensor, keep: float) -> Tensor:
+        """Samples a mask with the shape, dtype and memory format of `x`: 1 with probability `keep`, else 0."""
+        channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        mask = torch.empty(
+            self._global(len(x)), *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=memory_format
+        )
+        return self._local(mask.bernoulli_(keep, generator=self.generator))
 
-    def _all(self, n: int) -> int:
-        return n * self.ranks.world
+    def _global(self, n: int) -> int:
+        return n * self.processes.world_size
 
-    def _mine(self, every: Tensor) -> Tensor:
-        return every[self.ranks.rows(len(every))]
+    def _local(self, drawn: Tensor) -> Tensor:
+        return drawn[self.processes.local_slice(len(drawn))]
+
+
+@contextmanager
+def seeded_initialisation(seed: int) -> Iterator[None]:
+    """Seeds the generator that PyTorch's layers draw their initial weights from, and restores it afterwards.
+
+    Layers are built on the CPU and take no generator of their own. Only PyTorch's CPU generator is seeded:
+    `torch.manual_seed` would also reseed the global CUDA generators of the calling program.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -1,8 +1,8 @@
-"""Recipes by name: those of this project for certain data, and those of books and blogs as they were told.
+"""Recipes by name: gankit's own for certain data sets, and those of books and blog posts as published.
 
-Each stands on the general defaults of `Config` and not on a variant's row. None of the texts averages its generator,
-so none of theirs does (`ema` 0): what is sampled is what the last step left. Keras' momentum of 0.9 in batch
-normalisation is PyTorch's 0.1, the default. `docs/quality.md` shows what ours give, `docs/recipes.md` the texts'.
+Settings of a preset replace the general defaults of `Config`; those of its variant do not apply. None of the texts
+averages its generator, so their presets set `ema` 0. Keras' batch normalisation momentum of 0.9 is PyTorch's 0.1, the
+default. `docs/quality.md` shows the results of gankit's own recipes, `docs/recipes.md` those of the texts.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gankit._errors import UsageError
 
 @dataclass(frozen=True)
 class Preset:
-    """One text's recipe."""
+    """A recipe: the settings in which it differs from the general defaults."""
 
     variant: str
     about: str
-    """What it is, in one line."""
+    """One line for the list of presets."""
     settings: dict[str, Any]
-    known: str = ""
-    """What is known to hurt in it, or where it had to differ from the text, and what to do instead."""
+    caveat: str = ""
+    """Known weaknesses, differences from the text, and what to do instead."""
 
 
 _MNIST = {"network": "mlp", "data": "mnist", "d_norm": "none", "ema": 0.0}
@@ -34,11 +34,11 @@ _KERAS_64 = {"size": (64, 64), "g_widths": (512, 256, 128, 64), "d_widths": (64,
 _BRICKS = {**_KERAS_64, "data": "bricks", "channels": 1, "label_noise": -0.1, "bias": False, "batch_size": 128,
            "epochs": 300}  # fmt: skip
 _CRITIC = {"data": "celeba", "channels": 3, "loss": "wasserstein", "gradient_penalty": 10.0, "critic_steps": 3,
-           "d_norm": "none", "fit": "stretch", "beta2": 0.9}  # fmt: skip
+           "d_norm": "none", "fit": "resize", "beta2": 0.9}  # fmt: skip
 _STEADY = {"d_norm": "none", "filters": 32, "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.0, "beta2": 0.99}
-"""What the recipes of this project share: D without normalisation, held by R1, bears five times DCGAN's rates."""
-_LABEL_NOISE = ("the text's noise moves D's targets outwards, to 1 … 1.1 and -0.1 … 0, which rewards ever larger "
-                "scores; --label-noise 0.1 moves them inwards")  # fmt: skip
+"""Shared by gankit's own recipes: with R1 and no normalisation, D is stable at five times DCGAN's learning rates."""
+_LABEL_NOISE = ("the text's label noise moves D's targets outwards, to 1 … 1.1 and -0.1 … 0, which rewards ever "
+                "larger scores; --label-noise 0.1 moves them inwards")  # fmt: skip
 
 OURS = {
     "mnist-deep": Preset(
@@ -51,18 +51,18 @@ OURS = {
     ),
     "bricks-r1": Preset(
         "dcgan",
-        "grey bricks at 64×64: no normalisation in D but R1, five times DCGAN's rates",
+        "grey bricks at 64×64: R1 instead of normalisation in D, five times DCGAN's learning rates",
         {**_STEADY, "data": "bricks", "size": (64, 64), "channels": 1, "z_dim": 32, "r1": 0.5, "images": 800_000},
     ),
     "stacked-mnist": Preset(
         "dcgan",
-        "three digits in three channels, 1000 kinds of images: relativistic loss, R1 and R2, no normalisation in D",
+        "three digits in three channels, 1000 modes: relativistic loss, R1 and R2, no normalisation in D",
         {**_STEADY, "data": "stacked-mnist", "z_dim": 64, "loss": "relativistic", "r1": 0.3, "r2": 0.3,
-         "images": 700_000, "measures": ("label_kl", "label_modes"), "evaluate_samples": 26_000,
+         "images": 700_000, "metrics": ("label_kl", "label_modes"), "evaluate_samples": 26_000,
          "evaluate_every": 100_000},
     ),
 }  # fmt: skip
-"""What reached the figures of `docs/quality.md`; `vanilla` and `cgan` reach theirs by their own settings."""
+"""The recipes behind `docs/quality.md`, beside the defaults of `vanilla` and `cgan`."""
 
 PRESETS = {
     **OURS,
@@ -72,26 +72,26 @@ PRESETS = {
         {**_MNIST, "g_widths": (128,), "d_widths": (128,), "g_activation": "leaky-relu", "leak": 0.01,
          "g_norm": "none", "init": "xavier", "lr_g": 1e-3, "lr_d": 1e-3, "beta1": 0.9, "batch_size": 128,
          "images": 5_120_000},
-        "one hidden layer draws strokes and speckle, not clean digits, and β1 0.9 makes the two nets chase each other",
+        "one hidden layer generates strokes and speckle, not clean digits, and β1 0.9 makes both networks oscillate",
     ),
     "mnist-mlp-sigmoid": Preset(
         "vanilla",
         "MNIST, z of 10, four blocks of Linear, batch norm and ReLU from 128 to 1024, sigmoid, images in [0, 1]",
         {**_MNIST, "z_dim": 10, "g_widths": (128, 256, 512, 1024), "d_widths": (512, 256, 128), "init": "torch",
          "output": "sigmoid", "lr_g": 1e-5, "lr_d": 1e-5, "beta1": 0.9, "batch_size": 128, "images": 12_000_000},
-        "a rate of 1e-5 is steady but needs 200 passes over the data; higher rates get there sooner",
+        "a learning rate of 1e-5 is stable but needs 200 epochs; higher rates need fewer",
     ),
     "mnist-mlp-tanh": Preset(
         "vanilla",
-        "MNIST, three layers in G (ReLU) and D (LeakyReLU 0.2) with 256 units between, z of 64, tanh, Adam 2e-4",
+        "MNIST, three layers in G (ReLU) and D (LeakyReLU 0.2), 256 hidden units, z of 64, tanh, Adam 2e-4",
         _THREE_LAYERS,
-        "speckle stays, as nothing ties a pixel to its neighbours; the default of vanilla has R1 against it",
+        "speckle remains, as fully connected layers ignore neighbourhoods; the defaults of vanilla add R1 against it",
     ),
     "mnist-mlp-minimax": Preset(
         "vanilla",
-        "the same with the saturating loss: G minimises log(1 - D(G(z)))",
+        "mnist-mlp-tanh with the saturating loss: G minimises log(1 - D(G(z)))",
         {**_THREE_LAYERS, "loss": "minimax"},
-        "where D is sure, G's gradient vanishes (Goodfellow et al. 2014, section 3); non-saturating is the cure",
+        "G's gradient vanishes where D is confident (Goodfellow et al. 2014, section 3); use --loss non-saturating",
     ),
     "bricks-dcgan": Preset(
         "dcgan",
@@ -101,9 +101,9 @@ PRESETS = {
     ),
     "bricks-upsample": Preset(
         "dcgan",
-        "the same with repeated pixels and convolutions in place of transposed ones",
+        "bricks-dcgan with upsampling and convolutions instead of transposed convolutions",
         {**_BRICKS, "upsample": True},
-        "no checkerboard, but each layer convolves four times as many pixels as it is given; " + _LABEL_NOISE,
+        "no checkerboard artefacts, but each layer convolves four times as many pixels; " + _LABEL_NOISE,
     ),
     "camel-28-rmsprop": Preset(
         "dcgan",
@@ -112,22 +112,22 @@ PRESETS = {
          "beta2": 0.9, "lr_d": 8e-4, "lr_g": 4e-4, "d_norm": "none", "dropout": 0.4, "d_activation": "relu",
          "g_widths": (64, 128, 64, 64), "g_kernels": (5,), "g_strides": (2, 2, 1, 1), "d_widths": (64, 64, 128, 128),
          "d_kernels": (5,), "d_strides": (2, 2, 2, 1), "init": "normal", "images": 384_000, "ema": 0.0},
-        "a rate of 0.008 for D, as some printings have it, is ten times too high: D leaps, then says one thing of all",
+        "D's learning rate of 0.008, as in some printings, is ten times too high: D soon gives all images one score",
     ),
     "celeba-wgan-gp": Preset(
         "wgan-gp",
         "CelebA at 64×64, critic without batch norm, λ 10, 3 critic steps, Adam 2e-4, batch 512",
         {**_KERAS_64, **_CRITIC, "z_dim": 128, "batch_size": 512, "epochs": 600},
-        "the text draws the weights of the penalty's points from N(0, 1), which puts most of them outside of the line "
-        "between real and fake; here they are U(0, 1) as in the paper. Its 200 epochs take the 3 critic steps on one "
-        "batch, here on three, and its critic has no dropout after the first layer",
+        "the text draws interpolation weights from N(0, 1), so that most points are not between real and fake; here "
+        "they are U(0, 1) as in the paper. The text takes 3 critic steps on one batch, here on three, hence 600 "
+        "epochs for its 200; its critic has no dropout after the first layer",
     ),
     "celeba-wgan-gp-paper": Preset(
         "wgan-gp",
-        "the paper's 5 critic steps, Adam 1e-4 with β 0 and 0.9, batch 64, on the same net",
+        "celeba-wgan-gp with the paper's 5 critic steps, Adam 1e-4 with β 0 and 0.9, batch 64",
         {**_KERAS_64, **_CRITIC, "critic_steps": 5, "g_activation": "relu", "init": "auto", "dropout": 0.0,
          "z_dim": 128, "lr_g": 1e-4, "lr_d": 1e-4, "beta1": 0.0, "fit": "crop", "images": 64_000_000},
-        "slow: 64 million images are 200,000 steps of G; two rates (--lr-d 3e-4 --critic-steps 1) need a fraction",
+        "slow: 64 million images are 200,000 steps of G; two learning rates (--lr-d 3e-4 --critic-steps 1) need fewer",
     ),
     "celeba-wgan-clip": Preset(
         "wgan-gp",
@@ -135,25 +135,25 @@ PRESETS = {
         {**_KERAS_64, "data": "celeba", "channels": 3, "g_activation": "relu", "init": "auto", "dropout": 0.0,
          "loss": "wasserstein", "weight_clip": 0.01, "critic_steps": 5, "optimizer": "rmsprop", "beta2": 0.99,
          "lr_g": 5e-5, "lr_d": 5e-5, "images": 64_000_000},
-        "clipped weights pile up at ±0.01 and the critic stays simple: slow and blurred; the gradient penalty mends it",
+        "most clipped weights end at ±0.01, so the critic stays simple: slow and blurred; prefer the gradient penalty",
     ),
     "celeba-blond-cgan": Preset(
         "cgan",
-        "CelebA blond or not at 64×64, z of 32, label joined to z and as maps to the critic, WGAN-GP, batch 128",
+        "CelebA blond or not at 64×64, z of 32, labels appended to z and as maps to the image, WGAN-GP, batch 128",
         {**_KERAS_64, **_CRITIC, "attribute": ("Blond_Hair",), "z_dim": 32, "g_widths": (128, 128, 128, 64),
          "d_widths": (64, 128, 128, 128), "lr_g": 5e-5, "lr_d": 5e-5, "batch_size": 128, "epochs": 60},
-        "blond is one attribute here, 0 or 1, where the text has two columns that exclude each other: the same "
-        "information. A rate of 5e-5 is slow; the default of cgan is quicker. Epochs and dropout as in celeba-wgan-gp",
+        "blond is one attribute here, where the text has two exclusive columns with the same information. A learning "
+        "rate of 5e-5 is slow; the defaults of cgan are faster. Epochs and dropout as in celeba-wgan-gp",
     ),
 }  # fmt: skip
-"""By name: first those of this project, then every recipe of the texts, one after the other."""
+"""All presets by name: gankit's own first, then those of the texts, text by text."""
 
 
 def find_preset(name: str, variant: str) -> Preset:
-    """The preset of that name, if it is one of the variant's.
+    """Looks up a preset of a variant.
 
     Raises:
-        UsageError: there is none, and which come nearest, or it is one of another variant's.
+        UsageError: there is no such preset (the message suggests similar names), or it belongs to another variant.
     """
     if name not in PRESETS:
         near = get_close_matches(name, PRESETS, 3, 0.4) or PRESETS

@@ -23,23 +23,25 @@ from PIL import Image, ImageOps
 
 from gankit._errors import GankitError, UsageError
 from gankit._labels import Labels
-from gankit_train.data.sources import Source, cache_folder, open_source
+from gankit_train.data.cache import cache_folder
+from gankit_train.data.formats import LabelKind, Source
+from gankit_train.data.sources import open_source
 
 _LAYOUT = 2  # raised whenever packing changes what it writes
 _CHUNK = 256
 _BROKEN_SHARE = 0.01
 
-Fitting = Literal["crop", "pad", "stretch"]
-Form = tuple[int, int, int, Fitting]
-"""What `fit` makes of each image: height, width, channels, and how."""
+Fit = Literal["crop", "pad", "resize"]
+Target = tuple[int, int, int, Fit]
+"""Height, width and channels of the packed images, and how images of another shape are fitted: see `fit_image`."""
 
 Progress = Callable[[int, int], None]
-"""Called with the images packed so far and all of them."""
+"""Called with the number of packed images and the number of all images."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A packed data set; the images are memory-mapped."""
+    """A packed data set. The images are memory-mapped."""
 
     name: str
     images: NDArray[np.uint8]
@@ -47,17 +49,17 @@ class Dataset:
     label_names: tuple[str, ...]
     vectors: NDArray[np.uint8]
     """Label vectors [n, k], 0 or 1; k is 0 for data without labels."""
-    kind: Literal["classes", "attributes"]
+    kind: LabelKind
     fingerprint: str
-    """Hash of the images and labels: the same data has the same, wherever it lies."""
+    """Hash of the images and labels; it does not depend on where the data is stored."""
     skipped: tuple[str, ...]
-    """Images that could not be decoded."""
+    """Names of the images that could not be decoded."""
     stacked: bool = False
-    """Whether each channel is a picture of its own, with as many labels as the others."""
+    """Whether each channel is an image of its own, with labels of its own."""
 
     @property
     def labels(self) -> Labels | None:
-        """What the generator's card says of the labels: names, shares, and which exclude each other."""
+        """Names, frequencies and mutually exclusive groups of the labels, for the model card; None without labels."""
         if not self.label_names:
             return None
         return Labels(self.label_names, self.kind, tuple(self.vectors.mean(axis=0).tolist()), _exclusive(self))
@@ -67,35 +69,35 @@ def open_dataset(
     data: str | Source,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
-    fitting: Fitting = "crop",
+    fit: Fit = "crop",
     attributes: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Dataset:
-    """The data set that `--data` names, packed now or found in the cache.
+    """Opens the data set that `--data` names; it is packed now or found in the cache.
 
     Args:
-        data: a built-in name or a path, see `open_source`, or what that returned.
-        size: height and width to scale to; None takes the source's.
+        data: a built-in name or a path, see `open_source`, or an opened source.
+        size: height and width of the packed images; None takes the source's.
         channels: 1 or 3; None takes 1 where every image is grey.
-        fitting: what becomes of images of another shape, see `fit`.
-        attributes: the labels to keep, by any unambiguous part of their names; all if empty.
-        progress: told how far packing is.
+        fit: how images of another shape are fitted, see `fit_image`.
+        attributes: the labels to keep, by any unambiguous part of their names; empty keeps all.
+        progress: receives the progress of packing.
 
     Raises:
-        UsageError: data that cannot be used, see `open_source`, or more than 1 in 100 images broken.
+        UsageError: data that cannot be used, see `open_source`, or more than 1 in 100 images are broken.
     """
-    if fitting not in get_args(Fitting):
-        raise UsageError(f"images cannot be made to fit by {fitting!r}: take {', '.join(get_args(Fitting))}")
+    if fit not in get_args(Fit):
+        raise UsageError(f"fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
     source = open_source(data) if isinstance(data, str) else data
     columns = _columns(source, attributes)
     height, width = size or source.size
     channels = channels or source.channels or _channels(source)
     if source.stacked and channels != 3:
-        raise UsageError(f"{source.name} has a digit in each of 3 channels: it cannot be had with {channels}")
-    key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels, fitting]).encode()).hexdigest()[:16]
+        raise UsageError(f"{source.name} has a digit in each of 3 channels: it cannot be packed with {channels}")
+    key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels, fit]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():
-        _pack(source, (height, width, channels, fitting), folder, progress or (lambda done, total: None))
+        _pack(source, (height, width, channels, fit), folder, progress or (lambda done, total: None))
     info = json.loads((folder / "info.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="c")  # copy-on-write: torch takes no read-only arrays
     vectors = np.ascontiguousarray(np.load(folder / "labels.npy")[:, columns])
@@ -105,19 +107,19 @@ def open_dataset(
 
 
 def _columns(source: Source, attributes: tuple[str, ...]) -> list[int]:
-    """The labels to keep, by any unambiguous part of their names; all where none are named."""
+    """Finds the columns of the labels to keep; a label that is named twice is one column."""
     if attributes and not source.label_names:
         raise UsageError(f"{source.name} has no labels to choose {', '.join(attributes)} from")
     every = Labels(source.label_names, source.kind, (0.0,) * len(source.label_names))
-    return [every.find(name) for name in attributes] or list(range(len(source.label_names)))
+    return list(dict.fromkeys(every.find(name) for name in attributes)) or list(range(len(source.label_names)))
 
 
-def fit(image: Image.Image, height: int, width: int, channels: int, fitting: Fitting = "crop") -> NDArray[np.uint8]:
-    """An image scaled to the size asked for: uint8 [height, width, channels].
+def fit_image(image: Image.Image, height: int, width: int, channels: int, fit: Fit = "crop") -> NDArray[np.uint8]:
+    """Scales an image to a size: uint8 [height, width, channels].
 
-    Where its shape is another, `crop` takes the largest centred part of the right shape, `pad` puts the whole image
-    into the middle of a black one, and `stretch` changes its proportions. It is turned the way that a camera's
-    orientation mark asks for; transparent parts become white.
+    If its aspect ratio differs, `crop` takes the largest centred part of the right shape, `pad` puts the whole image
+    on a black background, and `resize` changes its proportions. The image is rotated as its EXIF orientation says;
+    transparent parts become white.
     """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow's own conversion cuts everything above 255
@@ -126,13 +128,13 @@ def fit(image: Image.Image, height: int, width: int, channels: int, fitting: Fit
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
-    if fitting == "pad":
+    if fit == "pad":
         scale = min(width / image.width, height / image.height)
         inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         whole, image = image.resize(inner, Image.Resampling.LANCZOS), Image.new(image.mode, (width, height))
         image.paste(whole, ((width - inner[0]) // 2, (height - inner[1]) // 2))
     left = top = 0.0
-    if fitting == "crop":  # where nothing is to be cut off, rounding may go below 0, which Pillow refuses
+    if fit == "crop":  # where nothing is to be cut off, rounding may go below 0, which Pillow refuses
         scale = min(image.width / width, image.height / height)
         left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
     box = (left, top, image.width - left, image.height - top)
@@ -141,39 +143,41 @@ def fit(image: Image.Image, height: int, width: int, channels: int, fitting: Fit
     return np.asarray(image).reshape(height, width, channels)
 
 
-def _pack(source: Source, form: Form, folder: Path, progress: Progress) -> None:
-    """Fills a folder that takes its name when everything in it is whole."""
+def _pack(source: Source, target: Target, folder: Path, progress: Progress) -> None:
+    """Writes the packed data into a temporary folder, which is renamed when it is complete."""
     draft = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        _write(source, form, draft, progress)
+        _write(source, target, draft, progress)
         draft.rename(folder)
     except OSError as error:
-        if not folder.exists():  # else somebody else packed the same meanwhile
+        if not folder.exists():  # else another process has packed the same data meanwhile
             raise GankitError(
-                f"cannot write to the cache {folder.parent}: {error.strerror}; set GANKIT_CACHE"
+                f"cannot write to the cache {folder.parent}: {error.strerror}; set GANKIT_CACHE to another folder"
             ) from error
     finally:
         if draft:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(source: Source, form: Form, draft: Path, progress: Progress) -> None:
+def _write(source: Source, target: Target, draft: Path, progress: Progress) -> None:
     """Writes `images.npy`, `labels.npy` and `info.json`, without the images that cannot be decoded."""
     n = len(source.names)
-    images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *form[:3]))
+    images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *target[:3]))
     labels, broken = source.labels, list[int]()
-    for chunk, decoded, failed in _decoded(source, form):
+    for chunk, decoded, failed in _decode_all(source, target):
         images[chunk.start : chunk.stop] = decoded
         broken += failed
         progress(chunk.stop, n)
         if len(broken) > _BROKEN_SHARE * n:
             some = ", ".join(source.names[i] for i in broken[:3])
-            raise UsageError(f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; mend the data")
+            raise UsageError(
+                f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; repair or remove them"
+            )
     if broken:
         good = np.delete(np.arange(n), broken)
-        kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *form[:3]))
+        kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *target[:3]))
         for at in range(0, len(good), _CHUNK):  # in parts, as all of it may not fit into memory
             kept[at : at + _CHUNK] = images[good[at : at + _CHUNK]]
         images, labels = kept, labels[good]
@@ -188,39 +192,39 @@ def _write(source: Source, form: Form, draft: Path, progress: Progress) -> None:
 
 
 Chunk = tuple[range, NDArray[np.uint8], list[int]]
-"""A range of images, decoded, and the indices of those that are broken."""
+"""A range of images, the decoded images, and the indices of those that are broken."""
 
 
-def _decoded(source: Source, form: Form) -> Iterator[Chunk]:
-    """All images, chunk by chunk in order."""
+def _decode_all(source: Source, target: Target) -> Iterator[Chunk]:
+    """Decodes all images, chunk by chunk in order."""
     n = len(source.names)
     chunks = [range(at, min(at + _CHUNK, n)) for at in range(0, n, _CHUNK)]
     if not source.slow or len(chunks) < 3:
-        yield from (_decode_chunk(source.read, form, chunk) for chunk in chunks)
+        yield from (_decode_chunk(source.read, target, chunk) for chunk in chunks)
         return
-    # A fork would copy torch's thread pool in whatever state it is.
+    # A forked process would inherit torch's thread pool in an undefined state.
     spawn = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _begin_worker, (source.read, form)) as pool:
-        yield from pool.map(_work, chunks)
+    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _init_worker, (source.read, target)) as pool:
+        yield from pool.map(_decode_chunk_in_worker, chunks)
 
 
-_worker: partial[Chunk]
-"""What a worker process does with a chunk; set once, as a list of 200,000 names is not sent with every chunk."""
+_decode_in_worker: partial[Chunk]
+"""Set once in each worker process, so that a list of 200,000 names is not sent with every chunk."""
 
 
-def _begin_worker(read: Callable[[int], Image.Image], form: Form) -> None:
-    global _worker
+def _init_worker(read: Callable[[int], Image.Image], target: Target) -> None:
+    global _decode_in_worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    _worker = partial(_decode_chunk, read, form)
+    _decode_in_worker = partial(_decode_chunk, read, target)
 
 
-def _work(chunk: range) -> Chunk:
-    return _worker(chunk)
+def _decode_chunk_in_worker(chunk: range) -> Chunk:
+    return _decode_in_worker(chunk)
 
 
-def _decode_chunk(read: Callable[[int], Image.Image], form: Form, chunk: range) -> Chunk:
-    images = np.zeros((len(chunk), *form[:3]), np.uint8)
+def _decode_chunk(read: Callable[[int], Image.Image], target: Target, chunk: range) -> Chunk:
+    images = np.zeros((len(chunk), *target[:3]), np.uint8)
     broken = []
     for row, i in enumerate(chunk):
         try:
@@ -230,12 +234,12 @@ def _decode_chunk(read: Callable[[int], Image.Image], form: Form, chunk: range) 
         except Exception:  # Pillow raises half a dozen kinds for damaged files
             broken.append(i)
             continue
-        images[row] = fit(image, *form)
+        images[row] = fit_image(image, *target)
     return chunk, images, broken
 
 
 def _channels(source: Source) -> int:
-    """1 where the first readable images are all grey, else 3."""
+    """Returns 1 if the first readable images are all grey, else 3."""
     modes = set()
     for i in range(min(len(source.names), 32)):
         with suppress(Exception):
@@ -244,7 +248,7 @@ def _channels(source: Source) -> int:
 
 
 def _exclusive(data: Dataset) -> tuple[tuple[int, ...], ...]:
-    """Groups of labels that never occur together: all of them for classes, else found greedily in the data."""
+    """Finds groups of labels that never occur together: all labels for classes, else greedily from the data."""
     k = len(data.label_names)
     if data.stacked:
         return tuple(tuple(range(at, at + k // 3)) for at in range(0, k, k // 3))

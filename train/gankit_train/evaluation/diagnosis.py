@@ -1,74 +1,76 @@
-"""Signs that a run is failing, read from the rows of metrics.jsonl: what is wrong, since when, and what to try.
+"""Symptoms of a failing run, found in the rows of metrics.jsonl: what is wrong, since when, and what to try.
 
-A sign is told once it has held for so many updates of G, and never of the first ones. Nothing is remembered beside the
-rows, so that a resumed run comes to the same. docs/quality.md has the runs that the thresholds were chosen on.
+A symptom is reported once it has lasted for a number of generator updates; the first updates are ignored. The rows are
+the only state, so that a resumed run comes to the same findings. The thresholds were chosen on the runs that
+docs/quality.md shows.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from gankit._errors import UsageError
-from gankit_train.config.settings import Config, flag_of
+from gankit_train.config.config import Config
+from gankit_train.config.flags import format_flag
 
 Row = dict[str, Any]
-"""Of metrics.jsonl: `images`, and the figures since the row before."""
+"""A row of metrics.jsonl: `images`, and the metrics since the row before."""
 
-_LOOK = 1000  # rows that are looked at, at the most, so that no run is slowed by its length
-_FIRST, _WINDOW = 4, 6  # rows: what a value began with; what is compared for swings
+_MAX_ROWS = 1000  # rows to look at, so that the cost of a diagnosis does not grow with the run
+_INITIAL, _WINDOW = 4, 6  # rows: the baseline of a value; the window in which swings are compared
 
 
 @dataclass(frozen=True)
-class Sign:
-    """One way to fail."""
+class Symptom:
+    """One way in which training fails."""
 
-    what: Callable[[Row], str]
-    """In words, with the figures of a row."""
-    needs: tuple[str, ...]
-    """Rows without one of these are passed over."""
+    describe: Callable[[Row], str]
+    """Describes it with the values of a row."""
+    requires: tuple[str, ...]
+    """Rows without one of these metrics are skipped."""
     holds: Callable[[Sequence[Row], Config], bool]
-    """Whether the last of these rows shows it; the others came before it."""
-    lasts: int
-    """Updates of G that must show it before it is told, in two rows or more; as many at the beginning are spared."""
-    try_: Callable[[Config], list[dict[str, Any]]]
-    """Settings that mend it, the likeliest first; those of one entry belong together."""
+    """Whether the last of these rows shows it; the others came before."""
+    updates: int
+    """Generator updates that must show it, in at least two rows; as many at the beginning of a run are ignored."""
+    remedies: Callable[[Config], list[dict[str, Any]]]
+    """Settings to try, the most promising first; those of one entry belong together."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A sign that has lasted."""
+    """A symptom that has lasted."""
 
-    sign: str
+    symptom: str
     since: int
-    """Images that D had seen at the first row that showed it."""
-    what: str
+    """Real images seen at the first row that showed it."""
+    message: str
     flags: tuple[str, ...]
-    """For `gan-train`, each to be tried by itself or with those before it."""
+    """Options of `gan-train` to try, each by itself or together with those before it."""
 
     def __str__(self) -> str:
         tried = f"; try {', then '.join(self.flags)}" if self.flags else ""
-        return f"since image {self.since:,}: {self.what}{tried}"
+        return f"since image {self.since:,}: {self.message}{tried}"
 
     def to_json(self) -> dict[str, Any]:
-        """For metrics.jsonl."""
-        return {"sign": self.sign, "since": self.since, "what": self.what, "try": list(self.flags)}
+        """Returns the finding as in metrics.jsonl."""
+        return {"symptom": self.symptom, "since": self.since, "message": self.message, "try": list(self.flags)}
 
 
 def _too_strong(rows: Sequence[Row], config: Config) -> bool:
-    row = rows[-1]
-    if config.loss == "relativistic":
+    row, objective = rows[-1], config.objective
+    if objective.loss == "relativistic":
         return bool(row["loss_d"] < 0.02)
-    if config.loss == "wasserstein":
-        return False  # there D is to be as good as it can
-    sure = min(row["accuracy_real"], row["accuracy_fake"]) > 0.995
-    blurred = config.label_smoothing or config.label_noise or config.label_flips  # keep the loss from falling to 0
-    return bool(sure and (row["loss_d"] < 0.05 or blurred))
+    if objective.loss == "wasserstein":
+        return False  # a critic should be trained to optimality
+    confident = min(row["accuracy_real"], row["accuracy_fake"]) > 0.995
+    soft_targets = objective.label_smoothing or objective.label_noise or objective.label_flips  # keep the loss above 0
+    return bool(confident and (row["loss_d"] < 0.05 or soft_targets))
 
 
 def _collapsed(rows: Sequence[Row], config: Config) -> bool:
@@ -76,132 +78,143 @@ def _collapsed(rows: Sequence[Row], config: Config) -> bool:
 
 
 def _diverging(rows: Sequence[Row], config: Config) -> bool:
-    slope = rows[-1]["gradient_fake"]
-    if config.gradient_penalty:  # holds it near 1
-        return bool(slope > 20)
-    return len(rows) > _FIRST and bool(slope > 10 * max(median(row["gradient_fake"] for row in rows[:_FIRST]), 1.0))
+    gradient = rows[-1]["gradient_fake"]
+    if config.objective.gradient_penalty:  # which holds it near 1
+        return bool(gradient > 20)
+    if len(rows) <= _INITIAL:
+        return False
+    return bool(gradient > 10 * max(median(row["gradient_fake"] for row in rows[:_INITIAL]), 1.0))
 
 
 def _oscillating(rows: Sequence[Row], config: Config) -> bool:
     losses = [row["loss_d"] for row in rows[-3 * _WINDOW - 1 :]]
     if len(losses) <= 3 * _WINDOW:
         return False
-    steps = [b - a for a, b in pairwise(losses)]
-    first, second, third = (median(map(abs, steps[at : at + _WINDOW])) for at in range(0, 3 * _WINDOW, _WINDOW))
-    turns = sum(a * b < 0 for a, b in pairwise(steps[-_WINDOW:]))  # a loss that only rises does not swing
+    changes = [b - a for a, b in pairwise(losses)]
+    first, second, third = (median(map(abs, changes[at : at + _WINDOW])) for at in range(0, 3 * _WINDOW, _WINDOW))
+    turns = sum(a * b < 0 for a, b in pairwise(changes[-_WINDOW:]))  # a loss that only rises does not oscillate
     grows = third > 1.5 * second > 2.25 * first and third > 0.25 * max(1.0, abs(median(losses)))
     return bool(grows and turns >= _WINDOW // 2)
 
 
-def _by_heart(rows: Sequence[Row], config: Config) -> bool:
-    return bool(rows[-1]["memory"] > 0.5)
+def _overfitting(rows: Sequence[Row], config: Config) -> bool:
+    return bool(rows[-1]["held_out_score_gap"] > 0.5)
 
 
-def _slower(rate: float) -> float:
-    """The usual rate, or a quarter of one that is not above it."""
-    return 2e-4 if rate > 2e-4 else rate / 4
+def _describe_too_strong(row: Row) -> str:
+    accuracy = ""
+    if "accuracy_real" in row:
+        accuracy = f" and its accuracy {min(row['accuracy_real'], row['accuracy_fake']):.1%}"
+    return f"D is too strong: its loss is {row['loss_d']:.2g}{accuracy}, so that G learns little from it"
 
 
-SIGNS = {
-    "D too strong": Sign(
-        lambda row: (
-            f"D is too strong: its loss is {row['loss_d']:.2g}"
-            + (
-                f" and it is right about {min(row['accuracy_real'], row['accuracy_fake']):.1%} of the images"
-                if "accuracy_real" in row
-                else ""
-            )
-            + ", so that G learns little from it"
-        ),
+def _lower(learning_rate: float) -> float:
+    """Returns the usual learning rate, or a quarter of one that is not above it."""
+    return 2e-4 if learning_rate > 2e-4 else learning_rate / 4
+
+
+SYMPTOMS = {
+    "D too strong": Symptom(
+        _describe_too_strong,
         ("loss_d", "score_fake"),
         _too_strong,
         300,
         lambda config: [
-            {"loss": "non-saturating"} if config.loss == "minimax" else {},
-            {"lr_d": _slower(config.lr_d), "lr_g": max(config.lr_g, 2e-4)},
-            {"instance_noise": max(config.instance_noise, 0.1)},
-            {"dropout": max(config.dropout, 0.3)},
+            {"loss": "non-saturating"} if config.objective.loss == "minimax" else {},
+            {"lr_d": _lower(config.optimisation.lr_d), "lr_g": max(config.optimisation.lr_g, 2e-4)},
+            {"instance_noise": max(config.objective.instance_noise, 0.1)},
+            {"dropout": max(config.networks.dropout, 0.3)},
         ],
     ),
-    "collapse": Sign(
-        lambda row: f"G has collapsed: its images differ by {row['batch_diversity']:.0%} of what real ones do",
+    "mode collapse": Symptom(
+        lambda row: f"mode collapse: the diversity of fake images is {row['batch_diversity']:.0%} of that of real ones",
         ("batch_diversity",),
         _collapsed,
         300,
         lambda config: [
-            {"lr_g": _slower(config.lr_g), "lr_d": max(config.lr_d, 2e-4)},
-            {"packing": max(config.packing, 2)},
-            {"loss": "relativistic", "d_norm": "none", "r1": max(config.r1, 1.0), "r2": max(config.r2, 1.0)},
+            {"lr_g": _lower(config.optimisation.lr_g), "lr_d": max(config.optimisation.lr_d, 2e-4)},
+            {"packing": max(config.networks.packing, 2)},
+            {
+                "loss": "relativistic",
+                "d_norm": "none",
+                "r1": max(config.objective.r1, 1.0),
+                "r2": max(config.objective.r2, 1.0),
+            },
         ],
     ),
-    "divergence": Sign(
-        lambda row: f"D is diverging: its slope on G's images is {row['gradient_fake']:,.0f}, far beyond what is usual",
+    "divergence": Symptom(
+        lambda row: f"D is diverging: the gradient that reaches G is {row['gradient_fake']:,.0f} per image",
         ("gradient_fake",),
         _diverging,
         150,
         lambda config: [
-            {"gradient_penalty": max(config.gradient_penalty, 10.0), "weight_clip": 0.0, "d_norm": "none"}
-            if config.loss == "wasserstein"
+            {"gradient_penalty": max(config.objective.gradient_penalty, 10.0), "weight_clip": 0.0, "d_norm": "none"}
+            if config.objective.loss == "wasserstein"
             else {},
-            {"lr_d": _slower(config.lr_d)},
-            {} if config.loss == "wasserstein" else {"d_norm": "spectral"},
+            {"lr_d": _lower(config.optimisation.lr_d)},
+            {} if config.objective.loss == "wasserstein" else {"d_norm": "spectral"},
         ],
     ),
-    "oscillation": Sign(
-        lambda row: f"the losses swing, and further each time: D's is {row['loss_d']:.3g} now",
+    "oscillation": Symptom(
+        lambda row: f"the losses oscillate with growing amplitude: D's is {row['loss_d']:.3g} now",
         ("loss_d",),
         _oscillating,
         150,
-        lambda config: [{"lr_d": config.lr_d / 2, "lr_g": config.lr_g / 2}, {"beta1": 0.0}],
+        lambda config: [
+            {"lr_d": config.optimisation.lr_d / 2, "lr_g": config.optimisation.lr_g / 2},
+            {"beta1": 0.0},
+        ],
     ),
-    "known by heart": Sign(
-        lambda row: (
-            f"D knows the training images by heart: images that it never saw lie {row['memory']:.0%} of the way from "
-            "them to G's"
-        ),
-        ("memory",),
-        _by_heart,
+    "discriminator overfitting": Symptom(
+        lambda row: f"D overfits: held-out score gap {row['held_out_score_gap']:.0%}",
+        ("held_out_score_gap",),
+        _overfitting,
         300,
         lambda config: [
             {"augment": ("color", "translation", "cutout")},
-            {"dropout": max(config.dropout, 0.3)},
-            {"lr_d": _slower(config.lr_d)},
+            {"dropout": max(config.networks.dropout, 0.3)},
+            {"lr_d": _lower(config.optimisation.lr_d)},
         ],
     ),
 }
+"""By name, in the order of reports."""
 
-
-_FOLLOWS = {"D too strong": "collapse", "known by heart": "D too strong"}
-"""What a sign brings about by itself, so that it is not told beside it."""
+_CONSEQUENCES = {"D too strong": "mode collapse", "discriminator overfitting": "D too strong"}
+"""What a symptom causes by itself, and so is not reported beside it."""
 
 
 def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
-    """What the last rows show, if enough of them do."""
-    update = config.batch_size * config.critic_steps  # images of one of G
-    before: list[dict[str, Any]] = rows[-2].get("diagnosis", []) if len(rows) > 1 else []
-    told: dict[str, int] = {found["sign"]: found["since"] for found in before}
+    """Returns the symptoms that the last row shows, and that have lasted long enough."""
+    update = config.optimisation.batch_size * config.objective.critic_steps  # real images per generator update
+    previous: list[dict[str, Any]] = rows[-2].get("diagnosis", []) if len(rows) > 1 else []
+    known: dict[str, int] = {finding["symptom"]: finding["since"] for finding in previous}
     findings = []
-    for name, sign in SIGNS.items():
-        recent = [row for row in rows[-_LOOK:] if row["images"] > sign.lasts * update]
-        known = [row for row in recent if all(need in row for need in sign.needs)]
-        shown = 0
-        while shown < len(known) and sign.holds(known[: len(known) - shown], config):
-            shown += 1
-            if shown > 1 and (name in told or known[-1]["images"] - known[-shown]["images"] >= sign.lasts * update):
-                since = told[name] if name in told else int(known[-shown]["images"])
-                findings.append(Finding(name, since, sign.what(known[-1]), _flags(sign, config)))
+    for name, symptom in SYMPTOMS.items():
+        recent = [row for row in rows[-_MAX_ROWS:] if row["images"] > symptom.updates * update]
+        usable = [row for row in recent if all(metric in row for metric in symptom.requires)]
+        lasting = 0
+        while lasting < len(usable) and symptom.holds(usable[: len(usable) - lasting], config):
+            lasting += 1
+            first, last = usable[-lasting]["images"], usable[-1]["images"]
+            if lasting > 1 and (name in known or last - first >= symptom.updates * update):
+                message = symptom.describe(usable[-1])
+                findings.append(Finding(name, known.get(name, int(first)), message, _flags(symptom, config)))
                 break
-    found = {finding.sign for finding in findings}
-    return [finding for finding in findings if not any(_FOLLOWS.get(cause) == finding.sign for cause in found)]
+    found = {finding.symptom for finding in findings}
+    return [finding for finding in findings if not any(_CONSEQUENCES.get(cause) == finding.symptom for cause in found)]
 
 
-def looked_for(rows: Sequence[Row]) -> list[str]:
-    """The signs for which the rows have figures."""
-    return [name for name, sign in SIGNS.items() if any(all(need in row for need in sign.needs) for row in rows)]
+def checked_symptoms(rows: Sequence[Row]) -> list[str]:
+    """Returns the symptoms for which the rows have the metrics."""
+    return [
+        name
+        for name, symptom in SYMPTOMS.items()
+        if any(all(metric in row for metric in symptom.requires) for row in rows)
+    ]
 
 
 def read_rows(run: Path) -> list[Row]:
-    """Of a run folder's metrics.jsonl, without what a crash has cut off; none where there is no such file."""
+    """Reads metrics.jsonl of a run folder, without lines that a crash has truncated; empty if there is no such file."""
     path, rows = run / "metrics.jsonl", []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -209,26 +222,40 @@ def read_rows(run: Path) -> list[Row]:
             row["images"] += 0
         except (ValueError, TypeError, KeyError):
             continue
-        rows.append(row)
+        rows.append(_upgrade(row))
     return rows
 
 
+def _upgrade(row: Row) -> Row:
+    """Renames what earlier versions of gankit wrote."""
+    if "memory" in row:
+        row["held_out_score_gap"] = row.pop("memory")
+    for finding in row.get("diagnosis", []):
+        if "sign" in finding:
+            name = finding.pop("sign")
+            finding["symptom"] = {"collapse": "mode collapse", "known by heart": "discriminator overfitting"}.get(
+                name, name
+            )
+            finding["message"] = finding.pop("what")
+    return row
+
+
 def training_seconds(rows: Sequence[Row]) -> float:
-    """What the steps took, without sheets and measurements."""
+    """Returns the time of all steps, without sample grids and evaluations."""
     timed = [row for row in rows if row.get("images_per_s", 0) > 0]
     spans = zip([0, *(row["images"] for row in timed)], timed, strict=False)
     return float(sum((row["images"] - before) / row["images_per_s"] for before, row in spans))
 
 
-def _flags(sign: Sign, config: Config) -> tuple[str, ...]:
-    """Of the settings that are not so already, and that go with the others."""
-    flags = []
-    for settings in sign.try_(config):
-        changed = {name: value for name, value in settings.items() if value != getattr(config, name)}
+def _flags(symptom: Symptom, config: Config) -> tuple[str, ...]:
+    """Returns the remedies as options, without those that are set already or not allowed with the others."""
+    flags, current = [], config.values()
+    for settings in symptom.remedies(config):
+        changes = {name: value for name, value in settings.items() if value != current[name]}
         try:
-            replace(config, **changed)
+            config.replace(**changes)
         except UsageError:
             continue
-        if changed:
-            flags.append(" ".join(flag_of(name, value) for name, value in changed.items()))
+        if changes:
+            flags.append(" ".join(format_flag(name, value) for name, value in changes.items()))
     return tuple(flags)

@@ -1,4 +1,4 @@
-"""The nearest images: in the training data, against copies; of real and generated ones, for density and coverage."""
+"""Nearest neighbours: in the training data, to find copies, and between real and fake images, for coverage."""
 
 from __future__ import annotations
 
@@ -12,79 +12,77 @@ from torch import Tensor
 
 from gankit_train.metrics.pca import Images
 
-_QUERIES, _BLOCK = 1024, 8192  # a block of distances has as many rows and columns, and takes 32 MB
-_SHORTLIST = 64
-_FLOATS = 1 << 24  # numbers that are held at once where images are compared pixel by pixel
+_QUERIES, _BLOCK = 1024, 8192  # rows and columns of a block of distances, which takes 32 MB
+_CANDIDATES = 64
+_MAX_FLOATS = 1 << 24  # numbers in memory while images are compared pixel by pixel
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """Images of the training data that are nearest to others."""
+    """The nearest training images of n images."""
 
     distance: NDArray[np.float32]
-    """[n, k], rising: the mean absolute difference of two pixels, in grey levels (0 to 255)."""
+    """[n, k], ascending: mean absolute difference of the pixels, in grey levels (0 to 255)."""
     row: NDArray[np.int64]
-    """[n, k]: which they are."""
+    """[n, k]: indices of these training images."""
 
 
 def nearest(
     images: Images,
     data: Images,
-    space: Callable[[Images], Tensor],
-    placed: Tensor,
+    pca: Callable[[Images], Tensor],
+    projected: Tensor,
     k: int = 1,
-    without: NDArray[np.int64] | None = None,
+    exclude: NDArray[np.int64] | None = None,
 ) -> Nearest:
-    """The k nearest images of the data by L1, for each image.
+    """Finds the k nearest images of the data by L1 distance, for each image.
 
-    Sums of absolute differences are slow, matrix products are not: so 64 candidates come from Euclidean distances in
-    `space`, and the nearest of those by L1 from all pixels. Beside a comparison of all pairs this found the same image
-    for 600 of 600 digits of MNIST and 600 of 600 bricks at 64x64, and for 597 of 600 drawn faces; the other three are
-    a few per cent further away.
+    64 candidates are chosen by Euclidean distance between principal components, as matrix products are fast; the
+    nearest of these by L1 distance over all pixels are returned. Compared with an exhaustive search, this found the
+    same image for 600 of 600 digits of MNIST, 600 of 600 bricks at 64x64 and 597 of 600 drawn faces.
 
     Args:
         images: uint8 [n, h, w, c].
-        data: the same with any n of its own; may be memory-mapped.
-        space: see `Principal`.
-        placed: the data there.
-        k: how many.
-        without: rows of the data that are left out for each image, [n, any]: an image of the data is no neighbour of
-            its own.
+        data: uint8 [m, h, w, c], possibly memory-mapped.
+        pca: projects images, see `PrincipalComponents`.
+        projected: the projected data, [m, d].
+        k: neighbours of each image.
+        exclude: indices of the data to leave out for each image, [n, any], such as the image itself.
     """
-    left_out = 0 if without is None else without.shape[1]
-    few = min(len(data), _SHORTLIST + left_out)
-    half = placed.square().sum(1) / 2  # of the squared distance, less what is the same for all candidates
+    excluded = 0 if exclude is None else exclude.shape[1]
+    count = min(len(data), _CANDIDATES + excluded)
+    half = projected.square().sum(1) / 2  # half the squared distance, without the part that is equal for all
     distances, rows = [], []
     for at in range(0, len(images), _QUERIES):
-        here = images[at : at + _QUERIES]
-        candidates = _shortlist(space(here), placed, half, few)
-        far = _l1(here, data, candidates)
-        if without is not None:
-            far[(candidates[:, :, None] == without[at : at + _QUERIES, None, :]).any(2)] = np.inf
-        order = np.argsort(far, axis=1, kind="stable")[:, :k]
-        distances.append(np.take_along_axis(far, order, 1))
+        queries = images[at : at + _QUERIES]
+        candidates = _candidates(pca(queries), projected, half, count)
+        distance = _l1(queries, data, candidates)
+        if exclude is not None:
+            distance[(candidates[:, :, None] == exclude[at : at + _QUERIES, None, :]).any(2)] = np.inf
+        order = np.argsort(distance, axis=1, kind="stable")[:, :k]
+        distances.append(np.take_along_axis(distance, order, 1))
         rows.append(np.take_along_axis(candidates, order, 1))
     return Nearest(np.concatenate(distances), np.concatenate(rows))
 
 
-def _shortlist(queries: Tensor, placed: Tensor, half: Tensor, few: int) -> NDArray[np.int64]:
-    """Rows of the nearest in Euclidean distance, [n, few]."""
-    best = torch.full((len(queries), 0), torch.inf, device=placed.device)
-    rows = torch.zeros(len(queries), 0, dtype=torch.long, device=placed.device)
-    for at in range(0, len(placed), _BLOCK):
-        block = torch.addmm(half[at : at + _BLOCK], queries, placed[at : at + _BLOCK].T, alpha=-1)
-        some, where = block.topk(min(few, block.shape[1]), largest=False)
+def _candidates(queries: Tensor, projected: Tensor, half: Tensor, count: int) -> NDArray[np.int64]:
+    """Returns the indices of the nearest in Euclidean distance: [n, count]."""
+    best = torch.full((len(queries), 0), torch.inf, device=projected.device)
+    rows = torch.zeros(len(queries), 0, dtype=torch.long, device=projected.device)
+    for at in range(0, len(projected), _BLOCK):
+        block = torch.addmm(half[at : at + _BLOCK], queries, projected[at : at + _BLOCK].T, alpha=-1)
+        some, where = block.topk(min(count, block.shape[1]), largest=False)
         best, rows = torch.cat([best, some], 1), torch.cat([rows, where + at], 1)
-        best, keep = best.topk(min(few, best.shape[1]), largest=False)
+        best, keep = best.topk(min(count, best.shape[1]), largest=False)
         rows = rows.gather(1, keep)
     return rows.cpu().numpy()
 
 
 def _l1(images: Images, data: Images, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mean absolute difference of each image to its own candidates: [n, h, w, c] and [n, m] → [n, m]."""
+    """Computes the mean absolute difference of each image to its candidates: [n, h, w, c] and [n, m] → [n, m]."""
     n, m = candidates.shape
     size = int(np.prod(images.shape[1:]))
-    step = max(1, _FLOATS // (m * size))
+    step = max(1, _MAX_FLOATS // (m * size))
     out = np.empty((n, m), np.float32)
     for at in range(0, n, step):
         chosen = candidates[at : at + step]
@@ -94,43 +92,48 @@ def _l1(images: Images, data: Images, candidates: NDArray[np.int64]) -> NDArray[
     return out
 
 
-def authentic(near: Nearest, data: Images, space: Callable[[Images], Tensor], placed: Tensor,
-              rows: NDArray[np.int64] | None = None) -> NDArray[np.bool_]:  # fmt: skip
-    """Whether each image is further from its nearest training image than that is from its own nearest: [n].
+def is_authentic(
+    neighbours: Nearest,
+    data: Images,
+    pca: Callable[[Images], Tensor],
+    projected: Tensor,
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.bool_]:
+    """Tests whether each image is farther from its nearest training image than that one is from its own nearest: [n].
 
     Alaa et al., "How Faithful is your Synthetic Data?" (2022), section 3.3: an image that is not may be a copy with
-    a little noise. They compare features of a network; here it is L1 between pixels. Of images from the same
-    distribution that were never trained on, somewhat more than half are.
+    a little noise. They compare features of a network, here it is the L1 distance of pixels. Somewhat more than half
+    of new images from the data's distribution are authentic.
 
     Args:
-        near: what `nearest` found for the images.
+        neighbours: result of `nearest` for the images.
         data: the training data.
-        space: see `Principal`.
-        placed: the data there.
-        rows: where in the data the images are, if they are real; they are then left out of it, one at a time.
+        pca: projects images, see `PrincipalComponents`.
+        projected: the projected data, [m, d].
+        rows: indices of the images in the data if they are real; each is then left out of the data.
     """
-    found, which = np.unique(near.row[:, 0], return_inverse=True)
-    own = nearest(data[found], data, space, placed, 2, found[:, None])
+    found, which = np.unique(neighbours.row[:, 0], return_inverse=True)
+    own = nearest(data[found], data, pca, projected, 2, found[:, None])
     radius = own.distance[which, 0]
     if rows is not None:
         radius = np.where(own.row[which, 0] == rows, own.distance[which, 1], radius)
-    further: NDArray[np.bool_] = near.distance[:, 0] > radius
-    return further
+    authentic: NDArray[np.bool_] = neighbours.distance[:, 0] > radius
+    return authentic
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
-    """Density and coverage of fake points beside real ones, [n, d] and [m, d].
+    """Computes density and coverage of fake points [m, d] with respect to real points [n, d].
 
     Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models" (2020), equations 3 and 4, with
     B(x) the ball around a real point that reaches to its k-th nearest other real point:
 
         density = 1/(k m) Σ_j Σ_i 1[y_j ∈ B(x_i)]        coverage = 1/n Σ_i 1[some y_j ∈ B(x_i)]
 
-    Of two samples of one distribution with n = m, density is 1 in the mean, and coverage about 1 - 1/2^k: 0.969.
+    For two samples of one distribution with n = m, density is 1 on average and coverage about 1 - 1/2^k = 0.969.
     """
     radius = torch.cat(
         [torch.cdist(part, real).topk(k + 1, largest=False).values[:, -1] for part in torch.split(real, _QUERIES)]
-    )  # the nearest of all is the point itself
+    )  # the nearest point is the point itself
     inside, covered = 0, 0
     for part, reach in zip(torch.split(real, _QUERIES), torch.split(radius, _QUERIES), strict=True):
         within = torch.cdist(part, fake) < reach[:, None]

@@ -1,144 +1,114 @@
-"""How good a generator's images are, without a pretrained network: one table of measures.
-
-Each is a function of `gankit_train.metrics.functions` of the same name, from `Sets` of images to a number. Nothing in
-this file needs torch, so that `gan-train --help` answers at once.
-"""
+"""The metrics by name: what each one measures and requires, and how to read its values. Needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from gankit._errors import UsageError
 
-if TYPE_CHECKING:
-    from gankit_train.metrics.functions import Sets
-
 
 @dataclass(frozen=True)
-class Measure:
-    """What a figure means, and what it takes to have it."""
+class Metric:
+    """What a metric measures, what it requires, and how its values are judged."""
 
     about: str
-    """In plain words."""
-    better: Literal["lower", "higher", "alike"]
-    """`alike`: the nearer to what real images reach, the better."""
-    at_least: int
-    """Images that each set needs; for each label combination or feature, where it `needs` those."""
-    needs: Literal["", "labels", "modes", "asked", "features", "inception"] = ""
-    """`labels` of the data; `modes`: combinations of labels that can be counted; `asked`: images made for labels;
-    `features` of a network; `inception`: of the one that FID is defined by."""
-    slack: tuple[float, float] | None = None
-    """How far from what real images reach is still good, and still fair; None where no scale is known."""
+    """One line for tables."""
+    better: Literal["lower", "higher", "close to real"]
+    """`close to real`: the closer to the value of real images, the better."""
+    min_images: int
+    """Images that each set needs; per label combination or per feature if `requires` is one of those."""
+    requires: Literal["", "labels", "modes", "requested", "features", "inception"] = ""
+    """`labels` of the data; `modes`, label combinations few enough to count; `requested`, samples made for given
+    labels; `features` of a network; `inception`, the network that defines FID."""
+    margins: tuple[float, float] | None = None
+    """Largest distance from the value of real images that is rated good, and fair; None where no scale is known."""
     relative: bool = False
-    """Whether that is a share of what real images reach."""
-    below: str = ""
-    above: str = ""
-    """What it says when it is too low or too high."""
-    form: str = ".3f"
-    """How to print it."""
+    """Whether the margins are shares of the value of real images."""
+    too_low: str = ""
+    """What a value means that is too low."""
+    too_high: str = ""
+    """What a value means that is too high."""
+    format: str = ".3f"
+    """Format specification of its values."""
 
     def score(self, value: float) -> float:
-        """For ranking: lower is better."""
+        """Returns a number for ranking: lower is better."""
         return -value if self.better == "higher" else value
 
     def verdict(self, value: float, real: float | None) -> str:
-        """`good`, or how bad, beside what real images reach; empty where that is not known."""
-        if real is None or self.slack is None:
+        """Rates a value against that of real images: `good`, `fair: why` or `poor: why`; empty if not known."""
+        if real is None or self.margins is None:
             return ""
-        over = value - real
-        gap = {"lower": over, "higher": -over, "alike": abs(over)}[self.better]
-        good, fair = (slack * abs(real) if self.relative else slack for slack in self.slack)
+        excess = value - real
+        gap = {"lower": excess, "higher": -excess, "close to real": abs(excess)}[self.better]
+        good, fair = (margin * abs(real) if self.relative else margin for margin in self.margins)
         if gap <= good + 1e-9:
             return "good"
-        why = self.above if over > 0 else self.below
+        why = self.too_high if excess > 0 else self.too_low
         return f"{'fair' if gap <= fair else 'poor'}{': ' if why else ''}{why}"
 
 
-MEASURES: dict[str, Measure] = {
-    "sliced_wasserstein": Measure(
-        "distance to the data, over patches of all sizes (Karras et al. 2018)",
-        "lower", 2, slack=(0.04, 0.15), above="the images differ from the data in texture or form"),
-    "diversity": Measure(
-        "distance between two samples, over that between two real images",
-        "alike", 2, slack=(0.05, 0.2), below="less varied than the data, as in a collapse",
-        above="more spread than the data, as noise is"),
-    "nearest_l1": Measure(
-        "median distance to the nearest training image, in grey levels a pixel",
-        "alike", 10, slack=(0.1, 0.3), relative=True, below="nearer to training images than new real ones are",
-        above="further from the data than real images are", form=".2f"),
-    "authenticity": Measure(
-        "share further from the nearest training image than that is from its own (Alaa et al. 2022)",
-        "alike", 10, slack=(0.1, 0.3), relative=True, below="copies of training images",
-        above="unlike any training image", form=".1%"),
-    "ndb": Measure(
-        "share of bins that are filled otherwise than the data fills them (NDB/K, Richardson & Weiss 2018)",
-        "lower", 100, slack=(0.1, 0.4), above="some kinds of images come too often or too rarely", form=".1%"),
-    "density": Measure(
-        "how many real neighbourhoods a sample lies in, of 1 (Naeem et al. 2020)",
-        "alike", 10, slack=(0.1, 0.4), below="samples lie where no real images are",
-        above="samples crowd where real images do"),
-    "coverage": Measure(
+METRICS: dict[str, Metric] = {
+    "sliced_wasserstein": Metric(
+        "distance to the data, over patches at several scales (Karras et al. 2018)",
+        "lower", 2, margins=(0.04, 0.15), too_high="the samples differ from the data in texture or shape"),
+    "diversity": Metric(
+        "distance between two samples, divided by that between two real images",
+        "close to real", 2, margins=(0.05, 0.2), too_low="less varied than the data, as after mode collapse",
+        too_high="more spread out than the data, as noise is"),
+    "nearest_l1": Metric(
+        "median L1 distance to the nearest training image, in grey levels per pixel",
+        "close to real", 10, margins=(0.1, 0.3), relative=True, too_low="closer to training images than new real ones",
+        too_high="farther from the data than real images", format=".2f"),
+    "authenticity": Metric(
+        "share farther from its nearest training image than that one is from its own (Alaa et al. 2022)",
+        "close to real", 10, margins=(0.1, 0.3), relative=True, too_low="copies of training images",
+        too_high="unlike any training image", format=".1%"),
+    "ndb": Metric(
+        "share of k-means bins that samples fill differently from the data (NDB/K, Richardson & Weiss 2018)",
+        "lower", 100, margins=(0.1, 0.4), too_high="some kinds of images are too frequent or too rare", format=".1%"),
+    "density": Metric(
+        "how many real neighbourhoods a sample lies in, 1 for real images (Naeem et al. 2020)",
+        "close to real", 10, margins=(0.1, 0.4), too_low="samples lie where no real images are",
+        too_high="samples crowd where real images are frequent"),
+    "coverage": Metric(
         "share of the real images with a sample in their neighbourhood (Naeem et al. 2020)",
-        "higher", 10, slack=(0.05, 0.25), below="some kinds of images are never made", form=".1%"),
-    "frechet": Measure(
+        "higher", 10, margins=(0.05, 0.25), too_low="some kinds of images are never generated", format=".1%"),
+    "frechet": Metric(
         "Fréchet distance between the features of samples and data",
-        "lower", 2, needs="features"),
-    "label_fidelity": Measure(
-        "share of the labels asked for that a classifier finds in the image",
-        "higher", 1, needs="asked", slack=(0.01, 0.1), below="labels are not obeyed, or not to be seen", form=".1%"),
-    "label_modes": Measure(
-        "kinds of images that a classifier finds at least once, of those in the data",
-        "higher", 2, needs="modes", slack=(0.0, 0.05), relative=True, below="some kinds are never made", form=",.0f"),
-    "label_kl": Measure(
-        "Kullback-Leibler divergence of the kinds that a classifier finds from the data's",
-        "lower", 2, needs="modes", slack=(0.01, 0.1), above="some kinds come too often or too rarely", form=".4f"),
-    "confidence": Measure(
-        "share of the images that a classifier is sure of, by 0.9 or more",
-        "higher", 1, needs="labels", slack=(0.05, 0.15), below="many images are no clear picture of anything",
-        form=".1%"),
-    "fid": Measure(
-        "Fréchet inception distance (Heusel et al. 2017)", "lower", 2_049, needs="inception", form=".2f"),
-    "kid": Measure(
-        "kernel inception distance (Bińkowski et al. 2018)", "lower", 100, needs="inception", form=".5f"),
+        "lower", 2, requires="features"),
+    "label_fidelity": Metric(
+        "share of the requested labels that a classifier finds in the image",
+        "higher", 1, requires="requested", margins=(0.01, 0.1), too_low="requested labels do not show", format=".1%"),
+    "label_modes": Metric(
+        "label combinations of the data that a classifier finds in at least one sample",
+        "higher", 2, requires="modes", margins=(0.0, 0.05), relative=True,
+        too_low="some kinds are never generated", format=",.0f"),
+    "label_kl": Metric(
+        "KL divergence of the label combinations that a classifier finds from the data's",
+        "lower", 2, requires="modes", margins=(0.01, 0.1), too_high="some kinds are too frequent or too rare",
+        format=".4f"),
+    "confidence": Metric(
+        "share of the samples that a classifier recognises with probability 0.9 or more",
+        "higher", 1, requires="labels", margins=(0.05, 0.15), too_low="many samples are not clearly anything",
+        format=".1%"),
+    "fid": Metric(
+        "Fréchet inception distance (Heusel et al. 2017)", "lower", 2_049, requires="inception", format=".2f"),
+    "kid": Metric(
+        "kernel inception distance (Bińkowski et al. 2018)", "lower", 100, requires="inception", format=".5f"),
 }  # fmt: skip
-"""What can be measured, by the name it has in `--measures`, `metrics.jsonl` and `evaluation.json`."""
+"""By the names used in `--metrics`, `metrics.jsonl` and `evaluation.json`."""
 
 
-def find(names: Sequence[str]) -> dict[str, Measure]:
-    """The measures of these names.
+def find_metrics(names: Sequence[str]) -> dict[str, Metric]:
+    """Looks up metrics by name.
 
     Raises:
-        UsageError: there is none of a name.
+        UsageError: a name is unknown.
     """
     for name in names:
-        if name not in MEASURES:
-            raise UsageError(f"there is no measure {name!r}; there are {', '.join(MEASURES)}")
-    return {name: MEASURES[name] for name in names}
-
-
-def measured(names: Sequence[str], sets: Sets) -> dict[str, float]:
-    """The figures of these names.
-
-    Raises:
-        UsageError: one cannot be had of these images: too few, or without what it needs.
-        GankitError: a network whose features are wanted makes something else than finite numbers.
-    """
-    refuse(names, sets)
-    return {name: figure(name, sets) for name in names}
-
-
-def refuse(names: Sequence[str], sets: Sets) -> None:
-    """Raises UsageError where one of these measures cannot be had of these images."""
-    for name, measure in find(names).items():
-        if why := sets.refusal(name, measure):
-            raise UsageError(why)
-
-
-def figure(name: str, sets: Sets) -> float:
-    """One figure, of images of which it can be had."""
-    from gankit_train.metrics import functions as figures
-
-    value: float = getattr(figures, name)(sets)
-    return value
+        if name not in METRICS:
+            raise UsageError(f"there is no metric {name!r}; there are {', '.join(METRICS)}")
+    return {name: METRICS[name] for name in names}

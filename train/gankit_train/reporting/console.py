@@ -1,9 +1,8 @@
-"""What the commands show in a terminal: progress bars, or plain lines where there is none, and a table of measures."""
+"""Console output: progress bars, or plain lines without a terminal, and the table of an evaluation."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -12,27 +11,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from gankit._errors import MissingExtraError, one_line
-from gankit_train.metrics.table import MEASURES
+from gankit_train.metrics.table import METRICS
+from gankit_train.reporter import Reporter
 
-_PLAIN_SECONDS = 15  # between two lines of progress where there is no terminal
-
-
-class Reporter:
-    """What a run tells while it runs: nothing here; `gan-train` draws progress bars, a program may do what it likes."""
-
-    def line(self, text: str) -> None:
-        """One line worth reading."""
-
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """How far it is."""
-
-    def ended(self, run: Path, whole: bool) -> None:
-        """A run folder has got all that it gets for now; it is not whole after a stop or an error."""
+_PLAIN_SECONDS = 15  # between two lines of progress without a terminal
 
 
 class Console(Reporter):
-    """Tells it with rich."""
+    """Reports to standard error: lines above progress bars with remaining time, or plain lines without a terminal."""
 
     def __init__(self) -> None:
         self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
@@ -48,76 +34,56 @@ class Console(Reporter):
         self._bars.stop()
 
     def line(self, text: str) -> None:
-        """Prints above the bars."""
+        """Prints a line above the progress bars."""
         self._console.print(text, markup=False)
 
-    def progress(self, what: str, done: int, total: int, note: str = "") -> None:
-        """Moves a bar, or now and then prints a line where there is no terminal."""
+    def progress(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Moves a progress bar or, without a terminal, prints a line every 15 seconds and at the end."""
         if self._console.is_terminal:
-            if what not in self._tasks:
+            if task not in self._tasks:
                 self._bars.start()
-                self._tasks[what] = self._bars.add_task(what, total=total, note="")
-            self._bars.update(self._tasks[what], completed=done, note=note)
+                self._tasks[task] = self._bars.add_task(task, total=total, note="")
+            self._bars.update(self._tasks[task], completed=done, note=note)
         elif done >= total or time.monotonic() - self._last > _PLAIN_SECONDS:
             self._last = time.monotonic()
-            self.line(f"{what:10}{done:,} of {total:,}  {note}")
-
-    def ended(self, run: Path, whole: bool) -> None:
-        """Makes the report, without what takes long where the run is not whole."""
-        try:
-            from gankit_train.reporting.html import write_report
-
-            self.line(f"{'report':10}{write_report(run, self, neighbours=whole)}")
-        except Exception as error:  # whatever it is, what was trained is there all the same
-            self.line(f"{'report':10}not made: {one_line(error)}; gan-train report {run} tries again")
+            self.line(f"{task:10}{done:,} of {total:,}  {note}")
 
 
-def show_evaluation(document: dict[str, Any]) -> None:
-    """Prints what `evaluate` found as a table, with what each figure means."""
+def print_evaluation(document: dict[str, Any]) -> None:
+    """Prints the document of `gankit_train.evaluation.evaluate` as a table with verdicts."""
     console = RichConsole(highlight=False, soft_wrap=False)
     if not console.is_terminal:
         console.width = 120
     height, width, channels = document["size"]
     console.print(
-        f"{document['samples']:,} samples of {document['model']}, of which up to {document['compared']:,} are compared "
-        f"with as many images of {document['data']} ({width}x{height}x{channels}); labels were read off all, and "
-        f"copies looked for among all {document['training_images']:,}",
+        f"{document['samples']:,} samples of {document['model']}; up to {document['compared']:,} are compared with as "
+        f"many images of {document['data']} ({width}x{height}x{channels}), and copies are searched among all "
+        f"{document['training_images']:,} training images",
         markup=False,
     )
-    table = Table("measure", "samples", "real", "what it says", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table("metric", "samples", "real", "verdict", box=SIMPLE_HEAD, pad_edge=False)
     for column in table.columns[1:3]:
         column.justify = "right"
-    for name, found in document["measures"].items():
-        form = MEASURES[name].form
-        says = f"{found['verdict']}\n{found['about']}" if found["verdict"] else found["about"]
-        table.add_row(name, format(found["value"], form), format(found["real"], form), Text(says))
-    for name, found in document.get("labels", {}).items():
-        real = "" if found["real"] is None else format(found["real"], ".1%")
-        table.add_row(Text(f"  {name}"), format(found["value"], ".1%"), real, "of the images asked for it show it")
+    for name, result in document["metrics"].items():
+        spec = METRICS[name].format
+        verdict = f"{result['verdict']}\n{result['about']}" if result["verdict"] else result["about"]
+        table.add_row(name, format(result["value"], spec), format(result["real"], spec), Text(verdict))
+    for name, result in document.get("labels", {}).items():
+        real = "" if result["real"] is None else format(result["real"], ".1%")
+        table.add_row(Text(f"  {name}"), format(result["value"], ".1%"), real, "of the images requested with it")
     console.print(table)
     print(
-        "real: the same of real images in the place of the samples, each left out of the data that it is held against; "
-        "of label_modes and label_kl, of as many draws from the data"
+        "real: leave-one-out baseline on real data; for label_modes and label_kl, random draws from the data's label "
+        "combinations"
     )
     if "features" in document:
-        seen = ", which has seen most of the real images" if document["features"].startswith("classifier of ") else ""
-        print(f"frechet: on the features of {document['features']}{seen}; this is no FID")
-    if known := document.get("classifier"):
-        print(f"classifier: right on {known['accuracy']:.2%} of {known['held_out']:,} images held out of its training")
-    for why in dict.fromkeys(document["not_measured"].values()):
-        print(f"not measured: {why}")
-
-
-def open_board(run: Path, images: int) -> Any:
-    """TensorBoard's writer for a run folder that goes on at a count of images.
-
-    Raises:
-        MissingExtraError: tensorboard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"--tensorboard needs a package that is not installed: pip install {error.name}"
-        ) from None
-    return SummaryWriter(run / "tensorboard", purge_step=images + 1)
+        seen = (
+            ", which was trained on most of the real images"
+            if document["features"].startswith("classifier of ")
+            else ""
+        )
+        print(f"frechet: on features of {document['features']}{seen}; not comparable with FID")
+    if classifier := document.get("classifier"):
+        print(f"classifier: {classifier['accuracy']:.2%} accuracy on {classifier['held_out']:,} held-out images")
+    for reason in dict.fromkeys(document["unavailable"].values()):
+        print(f"not available: {reason}")

@@ -1,1 +1,1 @@
-"""Training: steps, losses and the loop."""
+"""Training: setup, the loop, steps and losses."""

@@ -1,7 +1,6 @@
-"""What D is shown of every image, real or fake: noise that decays, and differentiable augmentation.
+"""Changes of the discriminator input, for real and fake images alike: differentiable augmentation and decaying noise.
 
-Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training" (2020), with the strengths given there. The
-same kinds of change fall on real and fake images, so that G need not make changed images to pass.
+Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training" (2020), with the strengths given there.
 """
 
 from __future__ import annotations
@@ -11,24 +10,34 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from gankit_train.compute.rng import Noise
-from gankit_train.config.settings import Config
+from gankit_train.compute.rng import RandomStream
+from gankit_train.config.settings import Augmentation, ObjectiveSettings
+
+INSTANCE_NOISE_IMAGES = 200_000
+"""Real images after which instance noise has decayed to 0."""
 
 
-def show(images: Tensor, config: Config, noise: Noise, images_seen: int) -> Tensor:
-    """Images [n, c, h, w] as D is to see them; differentiable."""
-    for name in config.augment:
-        images = AUGMENTATIONS[name](images, noise)
-    # Sønderby et al., "Amortised MAP Inference" (2017): noise makes the two distributions overlap while they are apart.
-    deviation = config.instance_noise * max(0.0, 1 - images_seen / config.instance_noise_images)
+def augment(images: Tensor, objective: ObjectiveSettings, random: RandomStream, images_seen: int) -> Tensor:
+    """Returns the discriminator input for images [n, c, h, w]; differentiable.
+
+    Args:
+        images: real or fake images.
+        objective: which augmentations, and how much instance noise.
+        random: source of the random numbers.
+        images_seen: real images that the discriminator has seen, by which the noise decays.
+    """
+    for name in objective.augment:
+        images = AUGMENTATIONS[name](images, random)
+    # Sønderby et al., "Amortised MAP Inference" (2017): noise makes the distributions of real and fake images overlap.
+    deviation = objective.instance_noise * max(0.0, 1 - images_seen / INSTANCE_NOISE_IMAGES)
     if deviation > 0:
-        images = images + deviation * noise.normal(*images.shape)
+        images = images + deviation * random.normal(*images.shape)
     return images
 
 
-def _color(images: Tensor, noise: Noise) -> Tensor:
-    """Brightness ±0.5, saturation from 0 to 2, contrast from 0.5 to 1.5 times."""
-    brightness, saturation, contrast = noise.uniform(len(images), 3, 1, 1, 1).unbind(1)
+def _color(images: Tensor, random: RandomStream) -> Tensor:
+    """Changes brightness by ±0.5, saturation by a factor of 0 to 2, contrast by a factor of 0.5 to 1.5."""
+    brightness, saturation, contrast = random.uniform(len(images), 3, 1, 1, 1).unbind(1)
     images = images + brightness - 0.5
     grey = images.mean(1, keepdim=True)
     images = grey + 2 * saturation * (images - grey)
@@ -36,41 +45,38 @@ def _color(images: Tensor, noise: Noise) -> Tensor:
     return mean + (contrast + 0.5) * (images - mean)
 
 
-def _translation(images: Tensor, noise: Noise) -> Tensor:
-    """By up to an eighth of each edge; what comes into sight is 0."""
+def _translation(images: Tensor, random: RandomStream) -> Tensor:
+    """Shifts images by up to an eighth of each edge and pads with 0."""
     n, _, height, width = images.shape
-    u = noise.uniform(n, 2)
-    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))  # a border of zeros that every place outside is read from
-    rows = _shifted(u[:, :1], height)[:, None, :, None]
-    columns = _shifted(u[:, 1:], width)[:, None, None, :]
-    return padded[torch.arange(n, device=u.device)[:, None, None, None], _channels(images), rows, columns]
+    u = random.uniform(n, 2)
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1))  # all positions outside are read from this border of zeros
+    rows = _shifted_indices(u[:, :1], height)[:, None, :, None]
+    columns = _shifted_indices(u[:, 1:], width)[:, None, None, :]
+    channels = torch.arange(images.shape[1], device=u.device)[None, :, None, None]
+    return padded[torch.arange(n, device=u.device)[:, None, None, None], channels, rows, columns]
 
 
-def _shifted(u: Tensor, edge: int) -> Tensor:
-    """Indices [n, edge] into a padded edge, moved by whole pixels from -edge / 8 to edge / 8."""
-    most = round(edge / 8)
-    shift = (u * (2 * most + 1)).floor().long() - most
+def _shifted_indices(u: Tensor, edge: int) -> Tensor:
+    """Returns indices [n, edge] into a padded edge, shifted by -edge / 8 to edge / 8 pixels."""
+    limit = round(edge / 8)
+    shift = (u * (2 * limit + 1)).floor().long() - limit
     return (torch.arange(edge, device=u.device) + 1 + shift).clamp(0, edge + 1)
 
 
-def _cutout(images: Tensor, noise: Noise) -> Tensor:
-    """A rectangle of half of each edge, its centre anywhere, is 0."""
+def _cutout(images: Tensor, random: RandomStream) -> Tensor:
+    """Sets a rectangle of half of each edge to 0, with its centre anywhere in the image."""
     n, _, height, width = images.shape
-    u = noise.uniform(n, 2)
+    u = random.uniform(n, 2)
     inside = [
-        (torch.arange(edge, device=u.device) + 0.5 - at * edge).abs() < edge / 4
-        for at, edge in ((u[:, :1], height), (u[:, 1:], width))
+        (torch.arange(edge, device=u.device) + 0.5 - centre * edge).abs() < edge / 4
+        for centre, edge in ((u[:, :1], height), (u[:, 1:], width))
     ]
     return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
 
 
-def _channels(images: Tensor) -> Tensor:
-    return torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-
-
-AUGMENTATIONS: dict[str, Callable[[Tensor, Noise], Tensor]] = {
+AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, RandomStream], Tensor]] = {
     "color": _color,
     "translation": _translation,
     "cutout": _cutout,
 }
-"""By the names of `--augment`, applied in the order in which they are given."""
+"""By the names of `--augment`, applied in the given order."""

@@ -1,4 +1,4 @@
-"""Batches from the packed data, in an order that a seed and a count of images decide."""
+"""Batches of real images, in an order that follows from the seed and the number of images seen."""
 
 from __future__ import annotations
 
@@ -6,66 +6,73 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gankit_train.compute.distributed import ALONE, Ranks
-from gankit_train.config.settings import Config
+from gankit_train.compute.distributed import SINGLE_PROCESS, ProcessGroup
+from gankit_train.config.config import Config
 from gankit_train.data import Dataset
 
-_FEWEST = 80  # of fewer images a tenth would say nothing
+_MIN_IMAGES = 80  # a tenth of fewer images would be too few to measure overfitting
 
 
 class Batches:
-    """The packed data on the training device, in an order that follows from the seed and a count of images."""
+    """The packed data, on the training device if it fits there; any batch can be computed without the ones before."""
 
-    def __init__(self, data: Dataset, config: Config, device: torch.device, ranks: Ranks = ALONE) -> None:
+    def __init__(
+        self, data: Dataset, config: Config, device: torch.device, processes: ProcessGroup = SINGLE_PROCESS
+    ) -> None:
         self.images = torch.from_numpy(data.images)
         if device.type == "cuda" and data.images.nbytes < 0.5 * torch.cuda.mem_get_info(device)[0]:
             self.images = self.images.to(device)
         self.vectors = torch.from_numpy(data.vectors.astype(np.float32)) if config.conditional else None
-        self.config, self.device, self.rows = config, device, ranks.rows(config.batch_size)
+        self.seed, self.batch_size = config.run.seed, config.optimisation.batch_size
+        self.flips, self.value_range = config.dataset.horizontal_flips, config.networks.value_range
+        self.device, self.local = device, processes.local_slice(self.batch_size)
         self.epoch, self.order = -1, np.zeros(0, np.int64)
-        shuffle = np.random.Generator(np.random.Philox(key=[config.seed, 1 << 63]))
-        # D must know none of the images that tell whether it knows the others by heart.
-        count = held_out_of(len(data.images), config)
+        shuffle = np.random.Generator(np.random.Philox(key=[self.seed, 1 << 63]))
+        count = held_out_count(len(data.images), config.dataset.held_out)
         rows = shuffle.permutation(len(data.images)) if count else np.arange(len(data.images))
-        self.held_out, self.trained = np.split(rows, [count])
+        self.held_out, self.training = np.split(rows, [count])
 
     def after(self, start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """This process' part of the batch after the first `start` images of the run.
+        """Returns this process's part of the batch that follows the first `start` images of the run.
 
         Returns:
-            Images [n, c, h, w] in the settings' value range, channels last, and labels [n, k] or None.
+            Images [n, c, h, w] in the networks' value range, channels last, and labels [n, k] or None.
         """
-        real, label = self.at(self._indices(start)[self.rows])
-        if self.config.horizontal_flips:
-            mirrored = np.random.Generator(np.random.Philox(key=[self.config.seed, start], counter=1 << 64))
-            which = torch.from_numpy(mirrored.random((self.config.batch_size, 1, 1, 1))[self.rows] < 0.5)
-            real = torch.where(which.to(self.device, non_blocking=True), real.flip(3), real)
+        real, label = self.at(self._indices(start)[self.local])
+        if self.flips:
+            rng = np.random.Generator(np.random.Philox(key=[self.seed, start], counter=1 << 64))
+            flipped = torch.from_numpy(rng.random((self.batch_size, 1, 1, 1))[self.local] < 0.5)
+            real = torch.where(flipped.to(self.device, non_blocking=True), real.flip(3), real)
         return real, label
 
     def at(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """These images of the data and their labels, as `after` gives them, but for mirroring."""
+        """Returns the images of these indices and their labels, in the form of `after` and without flips."""
         chosen = torch.from_numpy(rows)
-        # Out of a memory map only the rows asked for are read; on a GPU the gather happens there.
+        # From a memory map only these rows are read; on a GPU the gather runs there.
         images = self.images[chosen.to(self.images.device, non_blocking=True)].to(self.device, non_blocking=True)
-        low, high = self.config.value_range
+        low, high = self.value_range
         real = images.permute(0, 3, 1, 2).float().div_(255 / (high - low)).add_(low)
         return real, None if self.vectors is None else self.vectors[chosen].to(self.device, non_blocking=True)
 
     def _indices(self, start: int) -> NDArray[np.int64]:
-        n, rows = len(self.trained), []
-        stop = start + self.config.batch_size
+        """Returns the indices of a batch, which may span the end of an epoch."""
+        n, rows = len(self.training), []
+        stop = start + self.batch_size
         while start < stop:
             epoch, at = divmod(start, n)
             if epoch != self.epoch:
-                shuffle = np.random.Generator(np.random.Philox(key=[self.config.seed, epoch]))
-                self.epoch, self.order = epoch, shuffle.permutation(self.trained)
+                shuffle = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+                self.epoch, self.order = epoch, shuffle.permutation(self.training)
             rows.append(self.order[at : at + stop - start])
             start += len(rows[-1])
         return np.concatenate(rows)
 
 
-def held_out_of(images: int, config: Config) -> int:
-    """How many of the images D never sees: a fiftieth, 16 to 128, a tenth of a small set, and none of a tiny one."""
-    if config.held_out is not None:
-        return config.held_out
-    return min(128, max(16, images // 50), images // 10) if images >= _FEWEST else 0
+def held_out_count(images: int, requested: int | None) -> int:
+    """Returns how many images are held out of training: as requested, or 2 %, from 16 to 128.
+
+    Of fewer than 160 images a tenth is held out, of fewer than 80 none.
+    """
+    if requested is not None:
+        return requested
+    return min(128, max(16, images // 50), images // 10) if images >= _MIN_IMAGES else 0

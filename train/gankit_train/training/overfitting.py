@@ -1,4 +1,4 @@
-"""Whether D tells real images from G's, or those that it has seen from those that it has not."""
+"""Discriminator overfitting: whether D scores held-out real images like those it was trained on, or like fake ones."""
 
 from __future__ import annotations
 
@@ -10,43 +10,46 @@ import torch
 from torch import nn
 
 from gankit._latents import latents
-from gankit_train.config.settings import Config
-from gankit_train.models.generate import EVALUATED_FROM
+from gankit_train.config.config import Config
+from gankit_train.models.gan import GAN
+from gankit_train.models.generate import EVALUATION_START
 from gankit_train.training.batches import Batches
-from gankit_train.training.step import GAN
 
-_MOST = 128
+_MAX_IMAGES = 128
 
 
 @torch.no_grad()
-def memory(gan: GAN, config: Config, batches: Batches, autocast: torch.autocast) -> float | None:
-    """How far held-out images lie on the way from training images to G's, in D's mean scores; None without any.
-
-    0 where the difference may be chance, by three standard errors, as a run looks some hundred times: by two, one good
-    run of sixty passes over MNIST was called so. Of 128 images at the most.
+def held_out_score_gap(gan: GAN, config: Config, batches: Batches, autocast: torch.autocast) -> float | None:
+    """Measures how far D's scores of held-out images lie from those of training images, relative to fake images.
 
         r_v = (E[D(training)] - E[D(held out)]) / (E[D(training)] - E[D(fake)])
 
-    of Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020), equation 1: 0 where D judges
-    images that it has never seen as it judges those that it was trained on, 1 where it takes them for G's.
+    of Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020), equation 1: 0 if D scores
+    images that it has never seen like those it was trained on, 1 if it scores them like fake images. Uses at most 128
+    images of each kind.
+
+    Returns:
+        r_v, or 0 where the difference is within three standard errors (a run takes some hundred measurements, and with
+        two standard errors a good run of sixty epochs of MNIST was reported). None without held-out images.
     """
-    n = min(_MOST, len(batches.held_out)) // config.packing * config.packing
-    if n < 2 * config.packing:
+    packing = config.networks.packing
+    n = min(_MAX_IMAGES, len(batches.held_out)) // packing * packing
+    if n < 2 * packing:
         return None
-    held, label = batches.at(batches.held_out[:n])
-    trained, trained_label = batches.at(np.resize(batches.trained, n))
-    z = torch.from_numpy(latents(config.seed, EVALUATED_FROM, n, config.z_dim)).to(held.device)
-    with _judging(gan.D) as D, autocast:
-        judged = ((trained, trained_label), (held, label), (gan.G_ema(z, label), label))
-        scores = [D(images, vectors) for images, vectors in judged]
-    known, unknown, fake = (float(each.mean()) for each in scores)
-    chance = 3 * float(sum(each.var() / len(each) for each in scores[:2])) ** 0.5
-    return (known - unknown) / (known - fake) if known > fake and known - unknown > chance else 0.0
+    held_out, label = batches.at(batches.held_out[:n])
+    training, training_label = batches.at(np.resize(batches.training, n))
+    z = torch.from_numpy(latents(config.run.seed, EVALUATION_START, n, config.networks.z_dim)).to(held_out.device)
+    with _scoring(gan.D) as D, autocast:
+        training_scores, held_out_scores = D(training, training_label), D(held_out, label)
+        fake_scores = D(gan.G_ema(z, label), label)
+    known, unknown, fake = (float(each.mean()) for each in (training_scores, held_out_scores, fake_scores))
+    error = float(sum(each.var() / len(each) for each in (training_scores, held_out_scores))) ** 0.5
+    return (known - unknown) / (known - fake) if known > fake and known - unknown > 3 * error else 0.0
 
 
 @contextmanager
-def _judging(D: nn.Module) -> Iterator[nn.Module]:
-    """D as it judges a batch in training, without a trace: no dropout, and no statistics of the batch are kept."""
+def _scoring(D: nn.Module) -> Iterator[nn.Module]:
+    """Switches D to its behaviour in training without side effects: no dropout, and no update of batch statistics."""
     norms = [module for module in D.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     D.eval()
     for norm in norms:

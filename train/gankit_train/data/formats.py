@@ -1,0 +1,271 @@
+"""Readers of images and labels from files: NumPy arrays, MNIST's IDX files, CelebA's layout, image folders and zips.
+
+A source lists its images, knows their labels and can decode any one of them; nothing is decoded when it is opened.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gankit._errors import UsageError, one_line
+
+LabelKind = Literal["classes", "attributes"]
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
+IDX_IMAGES, IDX_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+CELEBA_ATTRIBUTES, CELEBA_PARTITION = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
+_READ_ERRORS = (OSError, EOFError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+"""Raised when a file or a member of a zip is truncated or is not what its name says."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images that can be read one by one, in any process, and their labels."""
+
+    name: str
+    """Short name, fit for a folder."""
+    key: str
+    """Changes whenever the images or their labels may have changed. Part of the key of the cache."""
+    names: Sequence[str]
+    """The name of each image, for messages."""
+    read: Callable[[int], Image.Image]
+    """Decodes image i. Must be picklable, as worker processes call it."""
+    label_names: tuple[str, ...]
+    labels: NDArray[np.uint8]
+    """Label vectors [n, k] of 0 and 1; k may be 0."""
+    kind: LabelKind
+    size: tuple[int, int] = (64, 64)
+    """Default height and width."""
+    channels: int | None = None
+    """1 or 3 where known without decoding an image."""
+    slow: bool = True
+    """Whether decoding is slow enough for worker processes to pay off."""
+    stacked: bool = False
+    """Whether each channel is an image of its own, with labels of its own."""
+
+
+def numpy_source(path: Path) -> Source:
+    """Opens a .npy of images, or a .npz of images and labels. Nothing is ever unpickled.
+
+    Raises:
+        UsageError: the file cannot be read, or holds other arrays than `open_source` describes.
+    """
+    images: NDArray[Any] | None
+    try:
+        if path.suffix.lower() == ".npy":
+            images, labels, found = np.lib.format.open_memmap(path, mode="r"), None, ""
+            with path.open("rb") as file:  # not by its time, which copies and archives keep
+                key = hashlib.file_digest(file, "sha256").hexdigest()
+        else:
+            with zipfile.ZipFile(path) as archive:
+                found = ", ".join(archive.namelist())
+                key = hashlib.sha256(repr([(e.filename, e.CRC) for e in archive.infolist()]).encode()).hexdigest()
+                images, labels = _npz_member(archive, "arr_0", "images"), _npz_member(archive, "arr_1", "labels")
+    except (*_READ_ERRORS, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a {path.suffix} file: {one_line(error)}") from None
+    if images is None:
+        raise UsageError(f"{path} has no images: save them as arr_0 or images; it has {found or 'no arrays'}")
+    images = _check_images(path, images)
+    return array_source(_source_name(path), key, images, _check_labels(path, labels, len(images)))
+
+
+def _npz_member(archive: zipfile.ZipFile, *names: str) -> NDArray[Any] | None:
+    """Reads the first of these arrays that exists."""
+    for name in names:
+        if f"{name}.npy" in archive.namelist():
+            with archive.open(f"{name}.npy") as file:
+                return np.lib.format.read_array(file, allow_pickle=False)
+    return None
+
+
+def _check_images(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Returns images of any layout as [n, h, w] or [n, h, w, 3], without reading a memory-mapped array."""
+    shape = array.shape
+    if array.dtype != np.uint8:
+        raise UsageError(
+            f"{path} has images of {array.dtype}: scale them to 0 … 255 and save images.round().astype('uint8')"
+        )
+    side = math.isqrt(shape[-1]) if shape else 0
+    if array.ndim == 2 and array.size and side**2 == shape[1]:  # the layout of Quick, Draw!
+        array = array.reshape(-1, side, side)
+    elif array.ndim == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
+        array = np.moveaxis(array, 1, 3)
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if not array.size or (array.ndim != 3 and array.shape[3:] != (3,)):
+        raise UsageError(f"{path} has images {list(shape)}: give [n, h, w] or [n, h, w, 1 or 3], with n of at least 1")
+    return array
+
+
+def _check_labels(path: Path, labels: NDArray[Any] | None, n: int) -> NDArray[Any]:
+    """Returns class numbers [n], or 0 and 1 for each attribute [n, k]."""
+    if labels is None:
+        return np.zeros((n, 0), np.uint8)
+    labels = labels[:, 0] if labels.shape[1:] == (1,) else labels
+    if labels.shape == (n,) and labels.dtype.kind in "iu" and labels.min() >= 0:
+        return labels
+    if labels.ndim == 2 and len(labels) == n and np.isin(labels, (0, 1)).all():
+        return labels.astype(np.uint8)
+    some = ", ".join(map(str, np.unique(labels)[:3]))
+    raise UsageError(
+        f"{path} has {n} images and labels {list(labels.shape)} of {labels.dtype} ({some} …): give integers [{n}] "
+        f"from 0, or 0 and 1 for each attribute [{n}, k]"
+    )
+
+
+def idx_source(root: Path, key: str, by_name: dict[str, str]) -> Source:
+    """Opens the training part of MNIST or of another data set in its format."""
+    images = _read_idx(root, by_name[IDX_IMAGES])
+    if IDX_LABELS not in by_name:
+        raise UsageError(f"{root} has {IDX_IMAGES} but not {IDX_LABELS}; put both there")
+    classes = _read_idx(root, by_name[IDX_LABELS])
+    if images.ndim != 3 or classes.shape != images.shape[:1]:
+        raise UsageError(f"{root} has images {list(images.shape)} and labels {list(classes.shape)}, which do not match")
+    return array_source(_source_name(root), key, images, classes)
+
+
+def _read_idx(root: Path, name: str) -> NDArray[np.uint8]:
+    """Reads the IDX format of http://yann.lecun.com/exdb/mnist: two zero bytes, type, rank, big-endian sizes, data."""
+    try:
+        raw = _read(root, name)
+        raw = gzip.decompress(raw) if name.endswith(".gz") else raw
+        if raw[:3] != b"\0\0\x08":
+            raise UsageError(f"{name} in {root} is not an IDX file of bytes")
+        shape = struct.unpack_from(f">{raw[3]}I", raw, 4)
+        values = np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3])
+    except _READ_ERRORS as error:
+        raise UsageError(f"{name} in {root} is damaged: {error}") from None
+    if values.size != np.prod(shape):
+        raise UsageError(f"{name} in {root} is truncated: {values.size} bytes of {np.prod(shape)}")
+    return values.reshape(shape)
+
+
+def array_source(
+    name: str, key: str, images: NDArray[np.uint8], labels: NDArray[Any], class_names: Sequence[str] = ()
+) -> Source:
+    """Makes a source of arrays in memory.
+
+    Args:
+        name: see `Source`.
+        key: see `Source`.
+        images: uint8 [n, h, w] or [n, h, w, 3].
+        labels: class numbers [n], of which those that occur become labels, or attributes [n, k] of 0 and 1.
+        class_names: by class number; empty names each class by its number.
+    """
+    if labels.ndim == 2:
+        vectors, label_names = labels, tuple(map(str, range(labels.shape[1])))
+    else:
+        values, columns = np.unique(labels, return_inverse=True)
+        vectors = np.eye(len(values), dtype=np.uint8)[columns]
+        label_names = tuple(class_names[value] if class_names else str(value) for value in values)
+    return Source(
+        name,
+        key,
+        [f"{name} {i}" for i in range(len(images))],
+        partial(_read_array, images),
+        label_names,
+        vectors,
+        "classes" if labels.ndim == 1 else "attributes",
+        images.shape[1:3],
+        channels=1 if images.ndim == 3 else 3,
+        slow=False,  # there is only scaling to do, and every worker would be sent all images
+    )
+
+
+def _read_array(images: NDArray[np.uint8], i: int) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(images[i]))
+
+
+def celeba_source(root: Path, key: str, images: list[str], by_name: dict[str, str]) -> Source:
+    """Opens CelebA's layout: a count, the attribute names, then `file 1 -1 …` a line. Test images are left out."""
+    paths = {PurePosixPath(name).name: name for name in images}
+    header, *lines = read_table(root, by_name[CELEBA_ATTRIBUTES]) or [[]]
+    label_names, rows = tuple(name for name in header if name != "image_id"), {line[0]: line[1:] for line in lines}
+    if CELEBA_PARTITION in by_name:
+        test = {line[0] for line in read_table(root, by_name[CELEBA_PARTITION]) if line[1:] == ["2"]}
+        rows = {name: row for name, row in rows.items() if name not in test}
+    rows = {name: row for name, row in rows.items() if name in paths}  # some of CelebA's images are enough
+    for name, row in rows.items():
+        if len(row) != len(label_names):
+            raise UsageError(
+                f"{by_name[CELEBA_ATTRIBUTES]} in {root} has {len(row)} values for {name}, not {len(label_names)}"
+            )
+    if not rows or not label_names:
+        raise UsageError(f"{by_name[CELEBA_ATTRIBUTES]} in {root} lists no attributes of the training images in {root}")
+    labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
+    names = [paths[name] for name in rows]
+    return Source(_source_name(root), key, names, partial(_decode, root, names), label_names, labels, "attributes")
+
+
+def read_table(root: Path, name: str) -> list[list[str]]:
+    """Reads the words of each line of a list of CelebA, without the count that may stand in the first line."""
+    try:
+        lines = [line.split() for line in _read(root, name).decode().replace(",", " ").splitlines()]
+    except _READ_ERRORS as error:
+        raise UsageError(f"{name} in {root} is damaged: {error}") from None
+    return [line for line in lines if line and not (len(line) == 1 and line[0].isdigit())]
+
+
+def folder_source(root: Path, key: str, images: list[str]) -> Source:
+    """Opens image files; if they are in more than one folder, the folders are their labels."""
+    folders = [str(PurePosixPath(name).parent) for name in images]
+    classes = sorted(set(folders))
+    k = len(classes) if len(classes) > 1 else 0
+    columns = np.array([classes.index(folder) for folder in folders]) if k else np.zeros(len(images), int)
+    labels = np.eye(k, dtype=np.uint8)[columns] if k else np.zeros((len(images), 0), np.uint8)
+    # The last part of a folder's path is a sufficient name if it is unique.
+    short = [PurePosixPath(name).name for name in classes]
+    label_names = tuple(short if len(set(short)) == k else classes) if k else ()
+    return Source(_source_name(root), key, images, partial(_decode, root, images), label_names, labels, "classes")
+
+
+def _source_name(path: Path) -> str:
+    """Names a source after its folder, or after its file without the suffix."""
+    path = path.resolve()
+    return (path.name if path.is_dir() else path.stem) or "data"
+
+
+def _decode(root: Path, names: list[str], i: int) -> Image.Image:
+    image = Image.open(io.BytesIO(_read(root, names[i])))
+    image.load()
+    return image
+
+
+def list_files(root: Path) -> dict[str, tuple[int, int]]:
+    """Lists the files in a folder or a zip: name → size and a stamp (time or checksum) that changes with the content.
+
+    Hidden files are left out.
+    """
+    if root.is_dir():
+        stats = {p.relative_to(root).as_posix(): p.stat() for p in root.rglob("*") if p.is_file()}
+        listing = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
+    else:
+        entries = [entry for entry in _open_zip(root).infolist() if not entry.is_dir()]
+        listing = {entry.filename: (entry.file_size, entry.CRC) for entry in entries}
+    hidden = (".", "__MACOSX")
+    return {n: s for n, s in listing.items() if not any(part.startswith(hidden) for part in PurePosixPath(n).parts)}
+
+
+def _read(root: Path, name: str) -> bytes:
+    return (root / name).read_bytes() if root.is_dir() else _open_zip(root).read(name)
+
+
+@lru_cache(maxsize=4)
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    """Keeps a zip open in each process: reading its directory costs more than reading an image."""
+    return zipfile.ZipFile(path)

@@ -1,0 +1,171 @@
+"""Everything about a run that is decided, checked and refused before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from gankit._errors import UsageError
+from gankit._labels import Labels
+from gankit_train.compute.devices import device_name, pick_device, pick_precision
+from gankit_train.compute.distributed import ProcessGroup, init_distributed
+from gankit_train.config.config import Config
+from gankit_train.config.flags import format_value
+from gankit_train.config.presets import PRESETS
+from gankit_train.config.variants import changed_settings
+from gankit_train.data import Dataset, open_dataset, open_source
+from gankit_train.evaluation.evaluator import Evaluator
+from gankit_train.models.checkpoints import CheckpointInfo
+from gankit_train.models.gan import GAN
+from gankit_train.models.layers import Shape, plan_layers
+from gankit_train.models.networks import count_parameters
+from gankit_train.reporter import Reporter
+from gankit_train.training.batches import held_out_count
+from gankit_train.training.progress import Progress
+
+_MAX_SKIPPED = 3  # names of broken images to report
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run computes, with what, and where its files go."""
+
+    config: Config
+    """With what was left to the data filled in."""
+    data: Dataset
+    run: Path
+    """Run folder."""
+    processes: ProcessGroup
+    device: torch.device
+    autocast: torch.autocast
+    evaluator: Evaluator
+    reporter: Reporter
+    """Silent in all processes but the main one."""
+
+    @property
+    def shape(self) -> Shape:
+        """Height, width and channels of the images."""
+        height, width, channels = self.data.images.shape[1:]
+        return int(height), int(width), int(channels)
+
+    @property
+    def labels(self) -> Labels | None:
+        """Labels that the networks receive; None for unconditional variants."""
+        return self.data.labels if self.config.conditional else None
+
+    def checkpoint_info(self, progress: Progress) -> CheckpointInfo:
+        """Describes the run for a checkpoint."""
+        data = self.data
+        return CheckpointInfo(
+            self.config, self.shape, self.labels, data.name, data.fingerprint, progress.images, progress.best_score
+        )
+
+
+def prepare(config: Config, reporter: Reporter, out: Path | None, fresh: bool) -> Setup:
+    """Joins the other processes, chooses device and precision, packs the data, and checks all settings against it.
+
+    Args:
+        config: the settings.
+        reporter: receives messages and progress.
+        out: run folder; None takes `runs/VARIANT-DATA-SIZE`.
+        fresh: use the first free folder of that name with a number, if it exists.
+
+    Raises:
+        GankitError: settings, data or device cannot be used; the message says why and what to do.
+    """
+    processes = init_distributed(config.run.device, config.optimisation.batch_size, config.networks.packing)
+    reporter = reporter if processes.is_main else Reporter()
+    device = pick_device(config.run.device)
+    autocast = pick_precision(config.run.precision, device)
+    data = processes.local_rank_zero_first(lambda: _open_data(config, reporter))
+    resolved = _resolve(config, data)
+    processes.check_same((resolved.to_json(), data.fingerprint, autocast._enabled), "settings or data")
+    run = processes.broadcast_object(lambda: _run_folder(resolved, data, out, fresh))
+    evaluator = Evaluator(resolved, data, device, reporter.progress)
+    return Setup(resolved, data, run, processes, device, autocast, evaluator, reporter)
+
+
+def describe(setup: Setup, requested: Config, gan: GAN, progress: Progress) -> None:
+    """Reports the settings that differ from the defaults, the data, the device, the networks and the run folder."""
+    config, data = setup.config, setup.data
+    changed = {name: value for name, value in changed_settings(requested).items() if name != "preset"}
+    base = f"preset {config.run.preset}" if config.run.preset else config.variant
+    listed = ", ".join(f"{name} {format_value(name, value)}" for name, value in changed.items())
+    setup.reporter.line(f"{'settings':10}{base}" + (f" with {listed}" if listed else ", all defaults"))
+    if config.run.preset and (caveat := PRESETS[config.run.preset].caveat):
+        setup.reporter.line(f"{'caveat':10}{caveat}")
+    labels = setup.labels.names if setup.labels else ()
+    some = f", labels {', '.join(labels[:12])}{' …' if len(labels) > 12 else ''}" if labels else ""
+    setup.reporter.line(f"{'data':10}{data.name}, {len(data.images):,} images of {shape_text(setup.shape)}{some}")
+    processes = f", {setup.processes.world_size} processes" if setup.processes.world_size > 1 else ""
+    precision = "bfloat16" if setup.autocast._enabled else "float32"
+    setup.reporter.line(f"{'device':10}{device_name(setup.device)}, {precision}{processes}")
+    g, d = count_parameters(gan.G), count_parameters(gan.D)
+    setup.reporter.line(f"{'networks':10}{g:,} parameters in G, {d:,} in D")
+    resumed = f", resumed at {progress.images:,} images" if progress.images else ""
+    setup.reporter.line(f"{'run':10}{setup.run}{resumed}")
+
+
+def _open_data(config: Config, reporter: Reporter) -> Dataset:
+    """Packs the data. What can be refused before packing, which may take minutes, is refused before."""
+    settings = config.dataset
+    source = open_source(settings.data)
+    n = len(source.names)
+    if config.networks.network == "conv":
+        height, width = settings.size or source.size
+        for network in ("g", "d"):  # raises UsageError for sizes that the networks cannot have
+            plan_layers(config.networks, network, (height, width, settings.channels or 3), 0)
+    if config.conditional and not source.label_names:
+        raise UsageError(
+            f"cgan needs labels and {settings.data} has none: put each class into a folder of its own, or use dcgan"
+        )
+    held_out = held_out_count(n, settings.held_out)
+    if (batch_size := config.optimisation.batch_size) > n - held_out:
+        of_them = f", {held_out} of them held out" if held_out else ""
+        raise UsageError(
+            f"--batch-size {batch_size} is too large for {settings.data}, which has {n} images{of_them}: "
+            "use a smaller one or more data"
+        )
+    data = open_dataset(
+        source,
+        settings.size,
+        settings.channels,
+        settings.fit,
+        settings.attribute if config.conditional else (),
+        lambda done, total: reporter.progress("packing", done, total),
+    )
+    for name in data.skipped[:_MAX_SKIPPED]:
+        reporter.line(f"{'skipped':10}{name}: it cannot be decoded")
+    if len(data.skipped) > _MAX_SKIPPED:
+        reporter.line(f"{'skipped':10}{len(data.skipped)} images in total")
+    return data
+
+
+def _resolve(config: Config, data: Dataset) -> Config:
+    """Fills in the settings that were left to the data, so that a resumed run compares equal."""
+    training = len(data.images) - held_out_count(len(data.images), config.dataset.held_out)
+    epochs, images = config.run.epochs, config.run.images
+    return config.replace(
+        size=data.images.shape[1:3],
+        channels=data.images.shape[3],
+        attribute=data.label_names if config.conditional else (),
+        images=images if epochs is None else max(1, round(epochs * training)),
+        epochs=None,
+    )
+
+
+def _run_folder(config: Config, data: Dataset, out: Path | None, fresh: bool) -> Path:
+    height, width = data.images.shape[1:3]
+    size = str(height) if height == width else f"{width}x{height}"
+    run = out or Path("runs") / f"{config.run.preset or config.variant}-{data.name}-{size}"
+    if fresh and run.exists():
+        return next(path for i in count(2) if not (path := run.with_name(f"{run.name}-{i}")).exists())
+    return run
+
+
+def shape_text(shape: Shape) -> str:
+    """Formats a shape as `WIDTHxHEIGHTxCHANNELS`."""
+    return f"{shape[1]}x{shape[0]}x{shape[2]}"
