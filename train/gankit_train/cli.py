@@ -13,9 +13,10 @@ import typer
 
 from gankit._console import Debug, run
 from gankit._errors import GankitError, UsageError, missing_extra, one_line
-from gankit_train.config.config import SETTINGS, Setting
+from gankit_train.config.config import SETTINGS
 from gankit_train.config.flags import format_value, parse_count, parse_ints, parse_names, parse_size
 from gankit_train.config.presets import PRESETS
+from gankit_train.config.settings import Setting
 from gankit_train.config.variants import VARIANTS, configure
 from gankit_train.metrics.table import METRICS
 

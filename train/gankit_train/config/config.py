@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gankit._errors import GankitError, UsageError
@@ -14,8 +13,8 @@ from gankit_train.config.settings import (
     NetworkSettings,
     ObjectiveSettings,
     OptimisationSettings,
-    Range,
     RunSettings,
+    Setting,
     Variant,
 )
 from gankit_train.metrics.table import METRICS
@@ -113,31 +112,6 @@ _REMOVED = {"init_std": 0.02, "instance_noise_images": 200_000}
 """Settings of earlier versions, with the defaults that they had."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """What is known of one setting."""
-
-    name: str
-    topic: str
-    type: Any
-    default: Any
-    help: str
-    parse: Callable[[Any], Any] | None
-    within: Range | None
-    choices: tuple[Any, ...]
-    common: bool
-    fixed: bool
-
-    def check(self, value: Any) -> None:
-        """Raises UsageError if the value, or an element of a tuple, is out of range or not among the choices."""
-        for each in value if isinstance(value, tuple) else (value,) if value is not None else ():
-            if self.within and not (self.within[0] <= each <= self.within[1] and each < math.inf):  # refuses NaN too
-                most = f" and at most {self.within[1]}" if self.within[1] < math.inf else ""
-                raise UsageError(f"{flag(self.name)} must be at least {self.within[0]}{most}, not {each}")
-            if self.choices and each not in self.choices:
-                raise UsageError(f"{flag(self.name)} must be one of {', '.join(map(str, self.choices))}, not {each!r}")
-
-
 def _literals(kind: Any) -> tuple[Any, ...]:
     """Returns the values of a Literal, or of the Literal inside an optional or a tuple type."""
     if get_origin(kind) is Literal:
@@ -145,18 +119,15 @@ def _literals(kind: Any) -> tuple[Any, ...]:
     return next((found for each in get_args(kind) if (found := _literals(each))), ())
 
 
-def _settings(topic: str, kind: type) -> dict[str, Setting]:
+def _settings(topic: str, kind: type) -> Iterator[Setting]:
     types = get_type_hints(kind)
-    return {
-        each.name: Setting(each.name, topic, types[each.name], each.default, **(
-            {**each.metadata, "choices": each.metadata["choices"] or _literals(types[each.name])}))
-        for each in fields(kind)
-    }  # fmt: skip
+    for each in fields(kind):
+        declared, type_ = each.metadata["setting"], types[each.name]
+        choices = declared.choices or _literals(type_)
+        yield replace(declared, name=each.name, topic=topic, type=type_, default=each.default, choices=choices)
 
 
-SETTINGS: dict[str, Setting] = {
-    name: each for topic, kind in TOPICS.items() for name, each in _settings(topic, kind).items()
-}
+SETTINGS = {each.name: each for topic, kind in TOPICS.items() for each in _settings(topic, kind)}
 """Every setting by name."""
 
 

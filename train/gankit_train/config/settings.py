@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from gankit_train.config.flags import parse_count, parse_ints, parse_names, parse_size
+from gankit._errors import UsageError
+from gankit_train.config.flags import flag, parse_count, parse_ints, parse_names, parse_size
 from gankit_train.metrics.table import METRICS
 
 T = TypeVar("T")
@@ -24,29 +25,40 @@ _FROM_2: Range = (2, math.inf)
 _BELOW_1: Range = (0, 0.99999)
 
 
-def setting(
-    default: T,
-    help: str,  # noqa: A002  # typer's word
-    parse: Callable[[Any], Any] | None = None,
-    *,
-    within: Range | None = None,
-    choices: tuple[Any, ...] = (),
-    common: bool = False,
-    fixed: bool = True,
-) -> T:
-    """Declares a setting, a field of one of the dataclasses below.
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a setting; the last four follow from its field."""
 
-    Args:
-        default: where neither the variant nor a preset has another.
-        help: for `--help`.
-        parse: reads the text of the option, where its type does not say how.
-        within: smallest and largest value; applies to each element of a tuple, and None is always allowed.
-        choices: allowed values, where the type is not a Literal.
-        common: whether most users need it, so that `--help` shows it first.
-        fixed: whether a run can only be resumed with the same value.
-    """
-    metadata = {"help": help, "parse": parse, "within": within, "choices": choices, "common": common, "fixed": fixed}
-    return field(default=default, metadata=metadata)
+    help: str
+    parse: Callable[[Any], Any] | None = None
+    """Reads the text of the option, where its type does not say how."""
+    within: Range | None = None
+    """Smallest and largest value, of each element of a tuple. None is always allowed."""
+    choices: tuple[Any, ...] = ()
+    """Allowed values; for a Literal they follow from the type."""
+    common: bool = False
+    """Whether most users need it, so that `--help` shows it first."""
+    fixed: bool = True
+    """Whether a run can only be resumed with the same value."""
+    name: str = ""
+    topic: str = ""
+    """Field of `Config`."""
+    type: Any = None
+    default: Any = None
+
+    def check(self, value: Any) -> None:
+        """Raises UsageError if the value, or an element of a tuple, is out of range or not among the choices."""
+        for each in value if isinstance(value, tuple) else (value,) if value is not None else ():
+            if self.within and not (self.within[0] <= each <= self.within[1] and each < math.inf):  # refuses NaN too
+                most = f" and at most {self.within[1]}" if self.within[1] < math.inf else ""
+                raise UsageError(f"{flag(self.name)} must be at least {self.within[0]}{most}, not {each}")
+            if self.choices and each not in self.choices:
+                raise UsageError(f"{flag(self.name)} must be one of {', '.join(map(str, self.choices))}, not {each!r}")
+
+
+def setting(default: T, help: str, parse: Callable[[Any], Any] | None = None, **known: Any) -> T:  # noqa: A002
+    """Declares a setting as a field of a dataclass, with its default for all variants and what is `known` of it."""
+    return field(default=default, metadata={"setting": Setting(help, parse, **known)})
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,10 @@ def evaluate(
     document: dict[str, Any] = {
         "schema": _SCHEMA,
         "model": target.model,
-        "images_seen": target.images_seen,
+        "images_seen": target.card.images_seen,
         "data": dataset.name,
         "fingerprint": dataset.fingerprint,
-        "size": list(target.shape),
+        "size": [target.card.height, target.card.width, target.card.channels],
         "training_images": len(dataset.images),
         "samples": images,
         "compared": min(len(samples.reference.real), MAX_IMAGES),
@@ -171,7 +171,7 @@ def _compare(
     network = open_features(features, device) if features else None
     reference = Reference(dataset, dataset.images[order[::-1][:n]], network, device, reporter.progress)
     # Labels as frequent as in the data, but not those of the very images that samples are compared with.
-    requested = dataset.vectors[np.resize(order, images)] if target.labels and labels_match else None
+    requested = dataset.vectors[np.resize(order, images)] if target.card.labels and labels_match else None
     samples = Comparison(reference, _generate(target, images, requested, reporter), requested)
     real = dataset.images[baseline_rows]
     return samples, Comparison(reference, real, dataset.vectors[baseline_rows], baseline_rows, images)
@@ -183,7 +183,8 @@ def _open_data(target: EvaluationTarget, data: str | None, reporter: Reporter) -
     if name is None:
         raise UsageError(f"{target.model} does not name its training data: give --data")
     source = open_source(name)
-    height, width, channels = target.shape
+    labels, fingerprint = target.card.labels, target.card.fingerprint
+    height, width, channels = target.card.height, target.card.width, target.card.channels
     if channels not in (1, 3):
         raise UsageError(
             f"{target.model} generates images of {channels} channels: 1 (grey) and 3 (colour) are supported"
@@ -191,17 +192,16 @@ def _open_data(target: EvaluationTarget, data: str | None, reporter: Reporter) -
     if source.size != (height, width):
         own = f"{source.size[1]}x{source.size[0]}"
         reporter.line(f"{'resized':10}images of {name} from {own} to {width}x{height}, the size of the model's")
-    fit = target.config.dataset.fit if target.config else "crop"
 
-    def pack(labels: tuple[str, ...]) -> Dataset:
-        return open_dataset(source, (height, width), channels, fit, labels, partial(reporter.progress, "packing"))
+    def pack(names: tuple[str, ...]) -> Dataset:
+        return open_dataset(source, (height, width), channels, target.fit, names, partial(reporter.progress, "packing"))
 
-    labels_match = target.labels is None or bool(source.label_names)
+    labels_match = labels is None or bool(source.label_names)
     try:
-        dataset = pack(target.labels.names if target.labels and labels_match else ())
+        dataset = pack(labels.names if labels and labels_match else ())
     except LabelError:
         dataset, labels_match = pack(()), False
-    if data is None and target.fingerprint not in ("", dataset.fingerprint):
+    if data is None and fingerprint not in ("", dataset.fingerprint):
         raise UsageError(
             f"{name} is not, or no longer, the training data of {target.model}: give --data to compare with it anyway"
         )
@@ -210,14 +210,15 @@ def _open_data(target: EvaluationTarget, data: str | None, reporter: Reporter) -
 
 def _generate(target: EvaluationTarget, n: int, requested: NDArray[np.uint8] | None, reporter: Reporter) -> Images:
     """Generates samples uint8 [n, h, w, c], for the requested labels or for labels as frequent as in training."""
+    card = target.card
     label: NDArray[Any] | None = requested
-    if requested is None and target.labels:
-        label = target.labels.vectors(None, target.seed, _START, n)
-    fake = np.empty((n, *target.shape), np.uint8)
+    if requested is None and card.labels:
+        label = card.labels.vectors(None, target.seed, _START, n)
+    fake = np.empty((n, card.height, card.width, card.channels), np.uint8)
     for at in range(0, n, _CHUNK):
         reporter.progress("sampling", at, n)
         end = min(n, at + _CHUNK)
-        z = latents(target.seed, _START + at, end - at, target.z_dim)
+        z = latents(target.seed, _START + at, end - at, card.z_dim)
         fake[at:end] = target.generate(z, None if label is None else label[at:end].astype(np.float32))
     reporter.progress("sampling", n, n)
     return fake

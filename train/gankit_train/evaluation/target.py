@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import gankit
+from gankit._card import Card
 from gankit._errors import ModelNotFoundError
-from gankit._labels import Labels
 from gankit_train.compute.devices import pick_device
-from gankit_train.config.config import Config
+from gankit_train.data.dataset import Fit
 from gankit_train.data.sources import BUILT_IN
 from gankit_train.metrics.pca import Images
 from gankit_train.models.checkpoints import load_checkpoint, load_generator, newest_checkpoint, run_folder
 from gankit_train.models.generate import generate_images
-from gankit_train.models.layers import Shape
 
 
 @dataclass(frozen=True)
@@ -26,26 +26,18 @@ class EvaluationTarget:
 
     model: str
     """Path of the checkpoint or model file."""
-    images_seen: int
-    """Real images that the discriminator had seen; 0 if not known."""
-    shape: Shape
-    z_dim: int
-    labels: Labels | None
+    card: Card
+    """Size, labels and training data, as far as they are known."""
     generate: Callable[[NDArray[np.float32], NDArray[np.float32] | None], Images]
     """Latents [n, z_dim] and label vectors [n, k] → uint8 [n, h, w, c]."""
     data: str | None
     """Its training data as `--data` names it; None if not known."""
     report: Path
     """Default path of the evaluation."""
-    config: Config | None = None
-    """None for a model file."""
-    fingerprint: str = ""
-    """Hash of its training data; empty if not known."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the latents."""
-        return self.config.run.seed if self.config else 0
+    fit: Fit = "crop"
+    """How training images of another aspect ratio were fitted."""
+    seed: int = 0
+    """Seed of the latents."""
 
 
 def open_target(source: Path, device: str) -> EvaluationTarget:
@@ -66,35 +58,21 @@ def open_target(source: Path, device: str) -> EvaluationTarget:
 
 def _open_checkpoint(path: Path, device: str) -> EvaluationTarget:
     info, document = load_checkpoint(path)
-    network = load_generator(info, document).to(pick_device(device))
-    networks = info.config.networks
+    network, value_range = load_generator(info, document).to(pick_device(device)), info.config.networks.value_range
+    run, dataset = run_folder(path), info.config.dataset
     return EvaluationTarget(
         str(path),
-        info.images,
-        info.shape,
-        networks.z_dim,
-        info.labels,
-        lambda z, label: generate_images(network, z, label, networks.value_range),
-        info.config.dataset.data,
-        run_folder(path) / "evaluation.json",
-        info.config,
-        info.fingerprint,
+        info.card(run.name),
+        lambda z, label: generate_images(network, z, label, value_range),
+        dataset.data,
+        run / "evaluation.json",
+        dataset.fit,
+        info.config.run.seed,
     )
 
 
 def _open_model(path: Path, device: str) -> EvaluationTarget:
-    import gankit
-
     generator = gankit.load(path, device=device)  # type: ignore[arg-type]  # the command has checked it
-    card = generator.card
-    return EvaluationTarget(
-        str(path),
-        card.images_seen,
-        (card.height, card.width, card.channels),
-        card.z_dim,
-        card.labels,
-        generator,
-        card.data if card.data in BUILT_IN else None,
-        path.with_name(f"{path.stem}-evaluation.json"),
-        fingerprint=card.fingerprint,
-    )
+    data = generator.card.data if generator.card.data in BUILT_IN else None
+    report = path.with_name(f"{path.stem}-evaluation.json")
+    return EvaluationTarget(str(path), generator.card, generator, data, report)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from gankit._card import Card
 from gankit._errors import GankitError, ModelError, one_line
 from gankit._files import written_whole
 from gankit._labels import Labels
@@ -40,6 +41,12 @@ class CheckpointInfo:
     """Real images that the discriminator has seen, from which the position in the data follows."""
     best_score: float = math.inf
     """Score of the best evaluation so far by the first of the metrics, lower is better."""
+
+    def card(self, name: str, ema: bool = True) -> Card:
+        """Describes the generator for an exported file, or for an evaluation."""
+        networks, variant = self.config.networks, self.config.variant
+        card = Card(name, *self.shape, networks.z_dim, self.labels, variant=variant, data=self.data, ema=ema)
+        return replace(card, fingerprint=self.fingerprint, images_seen=self.images)
 
 
 def save_checkpoint(run: Path, info: CheckpointInfo, gan: GAN, name: str | None = None) -> Path:
