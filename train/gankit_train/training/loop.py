@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gankit_train.config.config import Config
 from gankit_train.models.gan import GAN, build_gan
 from gankit_train.reporter import Reporter
 from gankit_train.training.batches import Batches
-from gankit_train.training.progress import Progress, Schedule
+from gankit_train.training.progress import Progress, due_tasks
 from gankit_train.training.recorder import Recorder, sample_path
 from gankit_train.training.resume import resume
 from gankit_train.training.setup import Setup, describe, prepare
@@ -62,17 +62,16 @@ def train(
         return RunResult(setup.run, progress.images)
 
     # The only waiting for the device is in recorder.write.
-    schedule, stopped = Schedule(setup.config.run), False
+    end, stopped = setup.config.run.images, False
     with StopSignals(setup.processes, setup.device) as signals, Recorder(setup, batches, progress) as recorder:
-        while progress.images < schedule.end and not stopped:
+        while progress.images < end and not stopped:
             recorder.add(train_step(gan, setup.config, *batches.after(progress.images), setup.autocast))
-            before, progress = progress.images, progress.after(setup.config.optimisation.batch_size)
-            due = schedule.due(before, progress.images)
-            stopped = signals.requested(gan.steps, now=bool(due))
-            due |= schedule.at_end(progress.images, stopped)
-            if due:
+            before, now = progress.images, progress.images + setup.config.optimisation.batch_size
+            progress = replace(progress, images=now)
+            stopped = signals.requested(gan.steps)
+            if due := due_tasks(setup.config.run, before, now, stopped):
                 progress = recorder.write(due, gan, progress)
-            setup.reporter.progress("training", min(progress.images, schedule.end), schedule.end, recorder.note)
+            setup.reporter.progress("training", min(now, end), end, recorder.note)
     return _finish(setup, progress, fresh, (signals.received or signal.SIGTERM) if stopped else None)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 from contextlib import suppress
-from types import FrameType, TracebackType
 from typing import Any
 
 import torch
 
 from gankit_train.compute.distributed import ProcessGroup
 
-_POLL_STEPS = 16  # between two checks with several processes, as asking all of them takes time
+_POLL_STEPS = 16  # between two questions to all processes, which take time
 
 
 class StopSignals:
@@ -23,21 +22,20 @@ class StopSignals:
         self._processes, self._device = processes, device
         self._handlers: dict[int, Any] = {}
 
-    def requested(self, steps: int, now: bool) -> bool:
-        """Returns whether any process should stop. Several processes are asked at every 16th step, or `now`."""
-        if now or self._processes.world_size == 1 or steps % _POLL_STEPS == 0:
-            return self._processes.any_rank(self.received is not None, self._device)
-        return False
+    def requested(self, steps: int) -> bool:
+        """Returns whether any process received a signal; several processes are asked at every 16th step."""
+        due = self._processes.world_size == 1 or steps % _POLL_STEPS == 0
+        return due and self._processes.any_rank(self.received is not None, self._device)
 
     def __enter__(self) -> StopSignals:
         with suppress(ValueError):  # outside of the main thread, signals are left to the program
             self._handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, _: Any) -> None:
         self.received = self.received or number
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
