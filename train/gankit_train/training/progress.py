@@ -47,5 +47,5 @@ class Schedule:
     def at_end(self, images: int, stopped: bool) -> set[Task]:
         """Returns the tasks that end a run; none while it continues."""
         if images >= self.end:
-            return {"sample", "checkpoint", "evaluate"}
-        return {"sample", "checkpoint"} if stopped else set()
+            return {"sample", "checkpoint", "overfitting", "evaluate"}
+        return {"sample", "checkpoint", "overfitting"} if stopped else set()
