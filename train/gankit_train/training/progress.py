@@ -32,6 +32,6 @@ def due_tasks(run: RunSettings, before: int, now: int, stopped: bool) -> set[Tas
         "overfitting": OVERFITTING_EVERY,
     }
     due = {task for task, every in intervals.items() if now // every > before // every}
-    if now >= run.images:
-        due |= {"evaluate"}
-    return due | {"sample", "checkpoint"} if stopped or now >= run.images else due
+    if stopped or now >= run.images:
+        due |= {"sample", "checkpoint", "overfitting"}
+    return due | {"evaluate"} if now >= run.images else due
