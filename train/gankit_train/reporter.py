@@ -1,13 +1,10 @@
 """The interface through which training, packing and evaluation report what they do."""
 
-from __future__ import annotations
-
 
 class Reporter:
     """Receives messages and progress; this base class ignores them.
 
-    `gan-train` passes `gankit_train.reporting.console.Console`, which draws progress bars. A program may pass a
-    subclass of its own.
+    `gan-train` passes `gankit_train.reporting.console.Console`. A program may pass a subclass of its own.
     """
 
     def line(self, text: str) -> None:

@@ -1,22 +1,13 @@
 """The configuration of a run: all settings together, their checks, and their form in files. Needs no torch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from gankit._errors import GankitError, UsageError
+from gankit_train.config import settings
 from gankit_train.config.flags import flag
-from gankit_train.config.settings import (
-    DatasetSettings,
-    NetworkSettings,
-    ObjectiveSettings,
-    OptimisationSettings,
-    RunSettings,
-    Setting,
-    Variant,
-)
+from gankit_train.config.settings import Setting, Variant
 from gankit_train.metrics.table import METRICS
 
 
@@ -25,11 +16,11 @@ class Config:
     """All settings of a run, by topic. Names are unique over all topics."""
 
     variant: Variant
-    dataset: DatasetSettings = field(default_factory=DatasetSettings)
-    networks: NetworkSettings = field(default_factory=NetworkSettings)
-    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
-    optimisation: OptimisationSettings = field(default_factory=OptimisationSettings)
-    run: RunSettings = field(default_factory=RunSettings)
+    dataset: settings.DatasetSettings = field(default_factory=settings.DatasetSettings)
+    networks: settings.NetworkSettings = field(default_factory=settings.NetworkSettings)
+    objective: settings.ObjectiveSettings = field(default_factory=settings.ObjectiveSettings)
+    optimisation: settings.OptimisationSettings = field(default_factory=settings.OptimisationSettings)
+    run: settings.RunSettings = field(default_factory=settings.RunSettings)
 
     def __post_init__(self) -> None:
         """Raises UsageError for a value or a combination that is not allowed; the message names the flag."""
@@ -50,7 +41,7 @@ class Config:
         return {name: value for topic in topics for name, value in vars(topic).items()}
 
     @classmethod
-    def from_values(cls, variant: str, values: Mapping[str, Any]) -> Config:
+    def from_values(cls, variant: str, values: Mapping[str, Any]) -> Self:
         """Makes a configuration of settings by name; those that are missing have their general defaults."""
         if unknown := values.keys() - SETTINGS.keys():
             raise UsageError(f"there is no setting {min(unknown)!r}")
@@ -60,7 +51,7 @@ class Config:
         }
         return cls(variant, **topics)  # type: ignore[arg-type]  # checked in __post_init__
 
-    def replace(self, **changes: Any) -> Config:
+    def replace(self, **changes: Any) -> Self:
         """Returns a copy with other values of some settings, given by name."""
         return self.from_values(self.variant, self.values() | changes)
 
@@ -70,7 +61,7 @@ class Config:
         return {"variant": self.variant, **values}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Config:
+    def from_json(cls, document: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Self:
         """Reads a document of `to_json`, of this version or another.
 
         Args:
@@ -80,22 +71,17 @@ class Config:
         Raises:
             GankitError: an unknown setting has another value than its default.
         """
-        values = _lists_to_tuples(document)
+        values = {_RENAMED.get(name, name): value for name, value in _lists_to_tuples(document).items()}
+        values |= {name: new for name, (old, new) in _RENAMED_VALUES.items() if values.get(name) == old}
         variant = values.pop("variant")
-        for old, new in _RENAMED.items():
-            if old in values:
-                values[new] = values.pop(old)
-        for name, (old, new) in _RENAMED_VALUES.items():
-            values[name] = new if values.get(name) == old else values.get(name, SETTINGS[name].default)
+        unknown = {name: values.pop(name) for name in [*values] if name not in SETTINGS}
         known_defaults = _REMOVED | _lists_to_tuples(defaults or {})
-        for name in [name for name in values if name not in SETTINGS]:
-            value = values.pop(name)
+        for name, value in unknown.items():
             if name not in known_defaults or known_defaults[name] != value:
                 raise GankitError(
                     f"the setting {name} = {value!r} is unknown to this version of gankit: use the one that trained it"
                 )
-        values.setdefault("held_out", 0)  # of a run that began before this setting existed
-        return cls.from_values(variant, values)
+        return cls.from_values(variant, {"held_out": 0} | values)  # 0 in runs that began before this setting existed
 
 
 def _lists_to_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,18 +90,17 @@ def _lists_to_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 TOPICS: dict[str, type] = {
-    "dataset": DatasetSettings,
-    "networks": NetworkSettings,
-    "objective": ObjectiveSettings,
-    "optimisation": OptimisationSettings,
-    "run": RunSettings,
+    "dataset": settings.DatasetSettings,
+    "networks": settings.NetworkSettings,
+    "objective": settings.ObjectiveSettings,
+    "optimisation": settings.OptimisationSettings,
+    "run": settings.RunSettings,
 }
 """The dataclass of each field of `Config`."""
 
 _RENAMED = {"measures": "metrics"}
 _RENAMED_VALUES = {"fit": ("stretch", "resize"), "precision": ("bf16", "bfloat16")}
-_REMOVED = {"init_std": 0.02, "instance_noise_images": 200_000}
-"""Settings of earlier versions, with the defaults that they had."""
+_REMOVED = {"init_std": 0.02, "instance_noise_images": 200_000}  # settings of earlier versions, with their defaults
 
 
 def _literals(kind: Any) -> tuple[Any, ...]:
@@ -139,29 +124,23 @@ SETTINGS = {each.name: each for topic, kind in TOPICS.items() for each in _setti
 
 def _check_combinations(config: Config) -> None:
     """Raises UsageError for settings that exclude each other."""
-    networks, objective, metrics = config.networks, config.objective, config.run.metrics
+    values, objective, metrics = config.values(), config.objective, config.run.metrics
+    batch, packing, mlp = config.optimisation.batch_size, config.networks.packing, config.networks.network == "mlp"
     if config.dataset.attribute and not config.conditional:
         raise UsageError(f"--attribute needs a conditional variant, and {config.variant} is not: use cgan")
-    if networks.network == "mlp":
-        for name in ("g_kernels", "d_kernels", "g_strides", "d_strides", "upsample"):
-            if config.values()[name]:
-                raise UsageError(f"{flag(name)} has no effect with --network mlp, which has no convolutions")
-    batch, packing = config.optimisation.batch_size, networks.packing
+    for name in ("g_kernels", "d_kernels", "g_strides", "d_strides", "upsample"):
+        if mlp and values[name]:
+            raise UsageError(f"{flag(name)} has no effect with --network mlp, which has no convolutions")
     if batch % packing or batch < 2 * packing:
         raise UsageError(f"--batch-size {batch} must be a multiple of --packing {packing}, twice at least")
     if objective.loss == "wasserstein" and not objective.gradient_penalty and not objective.weight_clip:
         raise UsageError("--loss wasserstein needs --gradient-penalty, such as 10, or --weight-clip, such as 0.01")
-    if networks.d_norm == "batch" and objective.has_gradient_penalty:
-        raise UsageError(
-            "gradient penalties are defined for single images, but batch normalisation mixes them: add --d-norm none"
-        )
+    if config.networks.d_norm == "batch" and objective.has_gradient_penalty:
+        raise UsageError("gradient penalties are per image, but batch normalisation mixes images: add --d-norm none")
     if not metrics or METRICS[metrics[0]].better == "close to real":
         ranked = ", ".join(name for name, metric in METRICS.items() if metric.better != "close to real")
-        raise UsageError(
-            f"best.pt is chosen by the first of --metrics, which cannot be {metrics[0] if metrics else 'empty'}: "
-            f"begin with one of {ranked}"
-        )
-    if objective.loss not in ("non-saturating", "minimax"):
-        for name in ("label_smoothing", "label_noise", "label_flips"):
-            if config.values()[name]:
-                raise UsageError(f"{flag(name)} has no effect with --loss {objective.loss}, which has no targets")
+        first = metrics[0] if metrics else "empty"
+        raise UsageError(f"best.pt is chosen by the first of --metrics, which cannot be {first}: use one of {ranked}")
+    for name in ("label_smoothing", "label_noise", "label_flips"):
+        if values[name] and objective.loss not in ("non-saturating", "minimax"):
+            raise UsageError(f"{flag(name)} has no effect with --loss {objective.loss}, which has no targets")

@@ -1,7 +1,5 @@
 """How settings are written on the command line: parsing of values, names of flags, and flags as text."""
 
-from __future__ import annotations
-
 import re
 from shlex import quote
 from typing import Any

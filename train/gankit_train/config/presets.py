@@ -5,8 +5,6 @@ averages its generator, so their presets set `ema` 0. Keras' batch normalisation
 default. `docs/quality.md` shows the results of gankit's own recipes, `docs/recipes.md` those of the texts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -19,11 +17,9 @@ class Preset:
     """A recipe: the settings in which it differs from the general defaults."""
 
     variant: str
-    about: str
-    """One line for the list of presets."""
+    about: str  # one line for the list of presets
     settings: dict[str, Any]
-    caveat: str = ""
-    """Known weaknesses, differences from the text, and what to do instead."""
+    caveat: str = ""  # known weaknesses, differences from the text, and what to do instead
 
 
 _MNIST = {"network": "mlp", "data": "mnist", "d_norm": "none", "ema": 0.0}
@@ -150,16 +146,11 @@ PRESETS = {
 
 
 def find_preset(name: str, variant: str) -> Preset:
-    """Looks up a preset of a variant.
-
-    Raises:
-        UsageError: there is no such preset (the message suggests similar names), or it belongs to another variant.
-    """
+    """Looks up a preset. Raises UsageError if there is none of that name, or if it is one of another variant."""
     if name not in PRESETS:
         near = get_close_matches(name, PRESETS, 3, 0.4) or PRESETS
         raise UsageError(f"there is no preset {name!r}; nearest: {', '.join(near)}; see gan-train presets")
-    if PRESETS[name].variant != variant:
-        raise UsageError(
-            f"{name} is a preset of {PRESETS[name].variant}: gan-train {PRESETS[name].variant} --preset {name}"
-        )
-    return PRESETS[name]
+    preset = PRESETS[name]
+    if preset.variant != variant:
+        raise UsageError(f"{name} is a preset of {preset.variant}: gan-train {preset.variant} --preset {name}")
+    return preset

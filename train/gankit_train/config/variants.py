@@ -1,7 +1,5 @@
 """The four variants as tables of settings, and how variant, preset and options make a configuration."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from gankit_train.config.config import Config
@@ -37,8 +35,7 @@ def configure(variant: str, **settings: Any) -> Config:
 
     Args:
         variant: key of `VARIANTS`.
-        settings: by name; None keeps the default. With `preset`, the general defaults and the preset's settings take
-            the place of the variant's.
+        settings: by name; None keeps the default. A `preset` takes the place of the variant's settings.
 
     Raises:
         UsageError: there is no such variant, preset or setting, or a value is not allowed.
@@ -48,7 +45,7 @@ def configure(variant: str, **settings: Any) -> Config:
     base = dict(find_preset(preset, variant).settings if preset else VARIANTS.get(variant, {}))  # type: ignore[call-overload]
     if "images" in given:
         base.pop("epochs", None)  # else the preset's length would win
-    return Config.from_values(variant, {**base, **given})
+    return Config.from_values(variant, base | given)
 
 
 def changed_settings(config: Config) -> dict[str, Any]:
