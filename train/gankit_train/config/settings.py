@@ -98,7 +98,7 @@ class NetworkSettings:
     g_norm: Literal["batch", "none"] = setting("batch", "Normalisation in G.")
     d_norm: Literal["batch", "spectral", "none"] = setting("batch", "Normalisation in D.")
     dropout: float = setting(0.0, "Dropout probability in D.", _BELOW_1)
-    packing: int = setting(1, "Images that D scores together, against mode collapse (PacGAN, Lin et al. 2018).", _FROM_1)
+    packing: int = setting(1, "Images that D scores together, against mode collapse (Lin et al. 2018).", _FROM_1)
 
     @property
     def value_range(self) -> tuple[float, float]:

@@ -1,7 +1,5 @@
 """Checkpoints: one file each, with everything that is needed to resume a run bit-exactly."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,17 +28,11 @@ class CheckpointInfo:
 
     config: Config
     shape: Shape
-    """Height, width and channels of the images."""
-    labels: Labels | None
-    """None for unconditional variants."""
-    data: str
-    """Name of the data set."""
-    fingerprint: str
-    """Hash of the data, see `gankit_train.data.dataset.Dataset`."""
-    images: int
-    """Real images that the discriminator has seen, from which the position in the data follows."""
-    best_score: float = math.inf
-    """Score of the best evaluation so far by the first of the metrics, lower is better."""
+    labels: Labels | None  # None for unconditional variants
+    data: str  # name of the data set
+    fingerprint: str  # hash of the data, see gankit_train.data.dataset.Dataset
+    images: int  # real images that the discriminator has seen, from which the position in the data follows
+    best_score: float = math.inf  # of the best evaluation so far by the first of the metrics, lower is better
 
     def card(self, name: str, ema: bool = True) -> Card:
         """Describes the generator for an exported file, or for an evaluation."""
@@ -51,23 +43,15 @@ class CheckpointInfo:
 
 def save_checkpoint(run: Path, info: CheckpointInfo, gan: GAN, name: str | None = None) -> Path:
     """Writes `checkpoints/IMAGES.pt`, or `NAME.pt`, in a run folder, and deletes those beyond the number to keep."""
-    path = _folder(run) / f"{name or format(info.images, '09d')}.pt"
+    path = run / "checkpoints" / f"{name or format(info.images, '09d')}.pt"
     document = {
-        "schema": _SCHEMA,
-        "config": info.config.to_json(),
-        "defaults": {name: setting.default for name, setting in SETTINGS.items()},
-        "shape": list(info.shape),
-        "labels": info.labels and asdict(info.labels),
-        "data": info.data,
-        "fingerprint": info.fingerprint,
-        "images": info.images,
-        "best_score": info.best_score,
-        "steps": gan.steps,
-        "random_state": gan.random.generator.get_state(),
-        "random_device": gan.random.generator.device.type,
-        "versions": {"torch": str(torch.__version__)},
+        "schema": _SCHEMA, "versions": {"torch": str(torch.__version__)}, "config": info.config.to_json(),
+        "defaults": {name: setting.default for name, setting in SETTINGS.items()}, "shape": list(info.shape),
+        "labels": info.labels and asdict(info.labels), "data": info.data, "fingerprint": info.fingerprint,
+        "images": info.images, "best_score": info.best_score, "steps": gan.steps,
+        "random_state": gan.random.generator.get_state(), "random_device": gan.random.generator.device.type,
         **{name: part.state_dict() for name, part in _stateful(gan).items()},
-    }
+    }  # fmt: skip
     with written_whole(path, durable=True) as temporary, temporary.open("wb") as file:
         try:
             torch.save(document, file)
@@ -80,26 +64,16 @@ def save_checkpoint(run: Path, info: CheckpointInfo, gan: GAN, name: str | None 
 
 def _stateful(gan: GAN) -> dict[str, Any]:
     """The parts of a GAN with a state dict, by their keys in a checkpoint."""
-    return {
-        "G": gan.G,
-        "G_ema": gan.G_ema,
-        "D": gan.D,
-        "optimizer_g": gan.optimizer_g,
-        "optimizer_d": gan.optimizer_d,
-    }
+    return {"G": gan.G, "G_ema": gan.G_ema, "D": gan.D, "optimizer_g": gan.optimizer_g, "optimizer_d": gan.optimizer_d}
 
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Returns the numbered checkpoints of a run folder, newest first."""
-    return sorted(_folder(run).glob("[0-9]*.pt"), reverse=True)
+    return sorted((run / "checkpoints").glob("[0-9]*.pt"), reverse=True)
 
 
 def newest_checkpoint(run: Path) -> Path:
-    """Returns the newest checkpoint of a run folder.
-
-    Raises:
-        GankitError: the folder has none.
-    """
+    """Returns the newest checkpoint of a run folder, or raises GankitError if there is none."""
     if not (paths := list_checkpoints(run)):
         raise GankitError(f"{run} has no checkpoint: give a run folder of gan-train, or wait for its first checkpoint")
     return paths[0]
@@ -116,22 +90,13 @@ def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
     try:
         if document["schema"] not in (2, _SCHEMA):
             raise GankitError(f"{path} has schema {document['schema']}, not {_SCHEMA}: use the gankit that wrote it")
-        for old, new in _RENAMED.items():
-            if old in document:
-                document[new] = document.pop(old)
-        labels = document["labels"]
-        info = CheckpointInfo(
-            Config.from_json(document["config"], document.get("defaults")),
-            tuple(document["shape"]),
-            labels and Labels(**labels),
-            document["data"],
-            document["fingerprint"],
-            document["images"],
-            document["best_score"],
-        )
+        document = {_RENAMED.get(key, key): value for key, value in document.items()}
+        config = Config.from_json(document["config"], document.get("defaults"))
+        labels = document["labels"] and Labels(**document["labels"])
+        others = (document[key] for key in ("data", "fingerprint", "images", "best_score"))
+        return CheckpointInfo(config, tuple(document["shape"]), labels, *others), document
     except (LookupError, TypeError) as error:
         raise ModelError(f"{path} is not a checkpoint of gan-train: {one_line(error)}") from error
-    return info, document
 
 
 def restore_gan(gan: GAN, document: dict[str, Any]) -> None:
@@ -147,8 +112,7 @@ def restore_gan(gan: GAN, document: dict[str, Any]) -> None:
 
 def load_generator(info: CheckpointInfo, document: dict[str, Any], ema: bool = True) -> nn.Module:
     """Builds the generator of a checkpoint on the CPU in evaluation mode, with EMA or non-EMA weights."""
-    k = len(info.labels.names) if info.labels else 0
-    network = make_generator(info.config.networks, info.shape, k)
+    network = make_generator(info.config.networks, info.shape, len(info.labels.names) if info.labels else 0)
     network.load_state_dict(document["G_ema" if ema else "G"])
     return network.requires_grad_(False).eval()
 
@@ -156,7 +120,3 @@ def load_generator(info: CheckpointInfo, document: dict[str, Any], ema: bool = T
 def run_folder(path: Path) -> Path:
     """Returns the run folder that a checkpoint belongs to."""
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
-
-
-def _folder(run: Path) -> Path:
-    return run / "checkpoints"

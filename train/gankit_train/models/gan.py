@@ -1,7 +1,5 @@
 """The state of a GAN in training: networks, optimizers, random numbers and the number of steps."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -20,30 +18,21 @@ class GAN:
     """Everything that a training step changes."""
 
     G: nn.Module
-    G_ema: nn.Module
-    """Exponential moving average of G."""
+    G_ema: nn.Module  # exponential moving average of G
     D: nn.Module
     optimizer_g: torch.optim.Optimizer
     optimizer_d: torch.optim.Optimizer
-    random: RandomStream
-    """Source of all random numbers of a step."""
-    processes: ProcessGroup
-    """The processes that share each batch."""
-    steps: int = 0
-    """Discriminator steps so far."""
+    random: RandomStream  # source of all random numbers of a step
+    processes: ProcessGroup  # those that share each batch
+    steps: int = 0  # discriminator steps so far
 
 
 def build_gan(
     config: Config, shape: Shape, k: int, device: torch.device, processes: ProcessGroup = SINGLE_PROCESS
 ) -> GAN:
-    """Builds a GAN with fresh weights, which depend on the seed alone.
+    """Builds a GAN with fresh weights, which depend on the seed alone, for data with k labels.
 
-    Args:
-        config: networks and optimizers.
-        shape: height, width and channels of the images.
-        k: number of labels in the data; ignored by unconditional variants.
-        device: where the networks are placed.
-        processes: the processes that share each batch.
+    Unconditional variants ignore the labels.
     """
     k = k if config.conditional else 0
     random = RandomStream(torch.Generator(device).manual_seed(config.run.seed), processes)
@@ -51,15 +40,10 @@ def build_gan(
         G, D = make_generator(config.networks, shape, k), make_discriminator(config.networks, shape, k, random)
     G = G.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     D = D.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return GAN(
-        G,
-        deepcopy(G).requires_grad_(False).eval(),
-        D,
-        _optimizer(config, G, config.optimisation.lr_g),
-        _optimizer(config, D, config.optimisation.lr_d),
-        random,
-        processes,
-    )
+    G_ema = deepcopy(G).requires_grad_(False).eval()
+    optimizer_g = _optimizer(config, G, config.optimisation.lr_g)
+    optimizer_d = _optimizer(config, D, config.optimisation.lr_d)
+    return GAN(G, G_ema, D, optimizer_g, optimizer_d, random, processes)
 
 
 def _optimizer(config: Config, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

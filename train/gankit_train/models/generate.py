@@ -1,7 +1,5 @@
 """Images of a generator in training, as its exported file would compute them."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,10 +14,7 @@ EVALUATION_START = 1_000_000
 
 @torch.no_grad()
 def generate_images(
-    network: nn.Module,
-    z: NDArray[np.float32],
-    label: NDArray[np.float32] | None,
-    value_range: tuple[float, float],
+    network: nn.Module, z: NDArray[np.float32], label: NDArray[np.float32] | None, value_range: tuple[float, float]
 ) -> NDArray[np.uint8]:
     """Generates images uint8 [n, height, width, channels].
 
@@ -39,10 +34,7 @@ def generate_images(
         vectors = None if label is None else torch.from_numpy(label[at : at + _BATCH]).to(device)
         images = network(torch.from_numpy(z[at : at + _BATCH]).to(device), vectors)
         if not bool(images.isfinite().all()):
-            raise GankitError(
-                "the generator's images have NaN or infinite values, as its training has diverged: "
-                "use an earlier checkpoint"
-            )
+            raise GankitError("images have NaN or infinite values, as training has diverged: use an earlier checkpoint")
         pixels = ((images - low) * (255 / (high - low)) + 0.5).clamp(0, 255).to(torch.uint8)
         batches.append(pixels.permute(0, 2, 3, 1).cpu().numpy())
     return np.concatenate(batches)

@@ -1,7 +1,5 @@
 """The sizes of convolutional layers: which feature maps lead from z to an image, or from an image to a score."""
 
-from __future__ import annotations
-
 from itertools import count, pairwise
 from typing import Literal, NamedTuple
 
@@ -11,8 +9,7 @@ from gankit_train.config.settings import NetworkSettings
 Shape = tuple[int, int, int]
 """Height, width and channels of an image."""
 
-_MIN_EDGE = 3
-"""Edge of the innermost feature map, in pixels, that the default depth does not go below."""
+_MIN_EDGE = 3  # edge of the innermost feature map, in pixels, that the default depth does not go below
 
 
 class Layer(NamedTuple):
@@ -22,18 +19,15 @@ class Layer(NamedTuple):
     out_channels: int
     kernel: int
     stride: int
-    in_size: tuple[int, int]
-    """Height and width of the input."""
+    in_size: tuple[int, int]  # height and width of the input
     out_size: tuple[int, int]
-    """Height and width of the output."""
 
 
 def plan_layers(settings: NetworkSettings, network: Literal["g", "d"], shape: Shape, k: int) -> list[Layer]:
     """Returns the convolutions of the generator, from z to the image, or of the discriminator, from image to score.
 
     Raises:
-        UsageError: the lists have different lengths, or the layers cannot produce this size; the message names the
-            nearest sizes that they can.
+        UsageError: the lists differ in length, or the layers cannot produce this size, but others that are named.
     """
     if network == "g":
         widths, kernels, strides = settings.g_widths, settings.g_kernels, settings.g_strides
@@ -66,19 +60,13 @@ def _default_depth(shape: Shape, stride: int) -> int:
     """Returns how often an image can be reduced to an edge of at least 3 pixels."""
     if stride == 1:
         raise UsageError("the number of layers does not follow from strides of 1: give one stride per layer, as 2,2,1")
-    if min(shape[:2]) < stride * _MIN_EDGE:
-        raise UsageError(
-            f"images of {shape[1]}x{shape[0]} are too small: both edges must be at least {stride * _MIN_EDGE}"
-        )
+    if min(shape[:2]) < (smallest := stride * _MIN_EDGE):
+        raise UsageError(f"images of {shape[1]}x{shape[0]} are too small: both edges must be at least {smallest}")
     return next(depth - 1 for depth in count(1) if min(shape[:2]) < stride**depth * _MIN_EDGE)
 
 
 def _edges(n: int, network: str, upsample: bool, kernels: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
-    """Returns one edge of the feature maps, in the order of the layers.
-
-    Raises:
-        UsageError: the layers cannot produce, or take, n pixels.
-    """
+    """Returns an edge of all feature maps, in the order of the layers. Raises UsageError if n pixels are impossible."""
     steps = list(zip(kernels, strides, strict=True))[:: -1 if network == "g" else 1]  # from the image inwards
 
     def chain(n: int) -> list[int] | None:
@@ -95,7 +83,7 @@ def _edges(n: int, network: str, upsample: bool, kernels: tuple[int, ...], strid
                 return None
         return edges[::-1] if network == "g" else edges
 
-    if (edges := chain(n)) is not None:
+    if edges := chain(n):
         return edges
     near = [next((m for m in span if chain(m)), None) for span in (range(n - 1, 0, -1), range(n + 1, 2 * n + 1024))]
     possible = " or ".join(str(m) for m in near if m) or "other lists"

@@ -5,13 +5,10 @@ stride 2 that halve or double the image, to a depth that follows from its size. 
 "Conditional Generative Adversarial Nets" (2014): appended to z, and as constant maps to the image.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +17,7 @@ from gankit_train.compute.rng import RandomStream
 from gankit_train.config.settings import NetworkSettings
 from gankit_train.models.layers import Layer, Shape, conv_padding, plan_layers
 
-_MLP_WIDTHS = (256, 512, 1024)
-"""Default units of a fully connected generator's hidden layers."""
+_MLP_WIDTHS = (256, 512, 1024)  # default units of a fully connected generator's hidden layers
 
 _ACTIVATIONS: dict[str, Callable[[NetworkSettings], nn.Module]] = {
     "relu": lambda settings: nn.ReLU(),
@@ -45,9 +41,8 @@ class Generator(nn.Module):
         self.activation = _ACTIVATIONS[settings.g_activation](settings)
         body: list[nn.Module] = []
         for layer in layers[:-1]:
-            body += _upscaling(layer, settings.upsample, bias)
-            body += [_norm(settings.g_norm, nn.BatchNorm2d, layer.out_channels)]
-            body += [_ACTIVATIONS[settings.g_activation](settings)]
+            norm = _norm(settings.g_norm, nn.BatchNorm2d, layer.out_channels)
+            body += [*_upscaling(layer, settings.upsample, bias), norm, _ACTIVATIONS[settings.g_activation](settings)]
         body += [*_upscaling(layers[-1], settings.upsample, settings.bias), _OUTPUTS[settings.output]()]
         self.body = nn.Sequential(*body)
 
@@ -62,20 +57,14 @@ class Generator(nn.Module):
 
 def _upscaling(layer: Layer, upsample: bool, bias: bool) -> list[nn.Module]:
     """A transposed convolution, or upsampling and a convolution, which avoids checkerboards (Odena et al. 2016)."""
+    channels, kernel, stride = (layer.in_channels, layer.out_channels), layer.kernel, layer.stride
     if upsample:
         larger = [nn.Upsample(layer.out_size)] if layer.out_size != layer.in_size else []
-        conv = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel, padding=layer.kernel // 2, bias=bias)
-        return [*larger, conv]
-    padding = conv_padding(layer.kernel, layer.stride)
-    height, width = (
-        out - ((size - 1) * layer.stride - 2 * padding + layer.kernel)
-        for size, out in zip(layer.in_size, layer.out_size, strict=True)
-    )
-    return [
-        nn.ConvTranspose2d(
-            layer.in_channels, layer.out_channels, layer.kernel, layer.stride, padding, (height, width), bias=bias
-        )
-    ]
+        return [*larger, nn.Conv2d(*channels, kernel, padding=kernel // 2, bias=bias)]
+    padding = conv_padding(kernel, stride)
+    shortest = [(size - 1) * stride - 2 * padding + kernel for size in layer.in_size]
+    missing = (layer.out_size[0] - shortest[0], layer.out_size[1] - shortest[1])
+    return [nn.ConvTranspose2d(*channels, kernel, stride, padding, missing, bias=bias)]
 
 
 class DenseGenerator(nn.Module):
@@ -86,12 +75,10 @@ class DenseGenerator(nn.Module):
         height, width, channels = shape
         widths = settings.g_widths or _MLP_WIDTHS
         layers: list[nn.Module] = []
-        for in_features, out_features in pairwise((settings.z_dim + k, *widths)):
-            layers += [
-                nn.Linear(in_features, out_features, bias=settings.bias and settings.g_norm == "none"),
-                _norm(settings.g_norm, nn.BatchNorm1d, out_features),
-                _ACTIVATIONS[settings.g_activation](settings),
-            ]
+        for two in pairwise((settings.z_dim + k, *widths)):
+            linear = nn.Linear(*two, bias=settings.bias and settings.g_norm == "none")
+            norm = _norm(settings.g_norm, nn.BatchNorm1d, two[1])
+            layers += [linear, norm, _ACTIVATIONS[settings.g_activation](settings)]
         layers += [nn.Linear(widths[-1], math.prod(shape), bias=settings.bias), _OUTPUTS[settings.output]()]
         self.body = nn.Sequential(*layers, nn.Unflatten(1, (channels, height, width)))
 
@@ -161,21 +148,15 @@ def _conv(layer: Layer) -> Callable[..., nn.Module]:
 def make_generator(settings: NetworkSettings, shape: Shape, k: int) -> nn.Module:
     """Builds a generator with fresh weights for images of (height, width, channels) and k labels."""
     network = (DenseGenerator if settings.network == "mlp" else Generator)(settings, shape, k)
-    small = settings.network == "conv" and settings.g_norm == "batch"
-    _initialise(network, settings, settings.g_activation, small)
-    return network
+    return _initialise(network, settings, settings.g_norm, settings.g_activation)
 
 
 def make_discriminator(settings: NetworkSettings, shape: Shape, k: int, random: RandomStream) -> nn.Module:
     """Builds a discriminator with fresh weights, whose dropout draws from `random`."""
-    network = Discriminator(settings, shape, k, random)
-    # Without normalisation, DCGAN's small weights would let the signal vanish from layer to layer.
-    small = settings.network == "conv" and settings.d_norm == "batch"
-    _initialise(network, settings, settings.d_activation, small)
-    return network
+    return _initialise(Discriminator(settings, shape, k, random), settings, settings.d_norm, settings.d_activation)
 
 
-def _norm(norm: Literal["batch", "none"], kind: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], size: int) -> nn.Module:
+def _norm(norm: str, kind: type[nn.BatchNorm1d] | type[nn.BatchNorm2d], size: int) -> nn.Module:
     return kind(size) if norm == "batch" else nn.Identity()
 
 
@@ -184,25 +165,28 @@ def _spectral(layer: nn.Module, norm: str) -> nn.Module:
     return nn.utils.parametrizations.spectral_norm(layer) if norm == "spectral" else layer
 
 
-def _initialise(network: nn.Module, settings: NetworkSettings, activation: str, small: bool) -> None:
-    """Initialises weights by `settings.init`; auto is DCGAN's N(0, 0.02) if `small`, else He's."""
-    init = ("normal" if small else "he") if settings.init == "auto" else settings.init
-    if init == "torch":
-        return
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            if nn.utils.parametrize.is_parametrized(module):
-                pass  # spectral normalisation determines the scale
-            elif init == "xavier":
-                nn.init.xavier_uniform_(module.weight)
-            else:
-                nn.init.normal_(
-                    module.weight, 0, 0.02 if init == "normal" else he_std(module, activation, settings.leak)
-                )
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d) and init == "normal":
+def _initialise(network: nn.Module, settings: NetworkSettings, norm: str, activation: str) -> nn.Module:
+    """Initialises weights by `settings.init`.
+
+    The default is DCGAN's N(0, 0.02) for convolutional networks with batch normalisation. Without it, such small
+    weights would let the signal vanish from layer to layer; the default is He's then.
+    """
+    default = "normal" if settings.network == "conv" and norm == "batch" else "he"
+    init = default if settings.init == "auto" else settings.init
+    for module in network.modules() if init != "torch" else ():
+        if isinstance(module, nn.BatchNorm2d) and init == "normal":
             nn.init.normal_(module.weight, 1, 0.02)
+        if not isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+        if nn.utils.parametrize.is_parametrized(module):
+            continue  # spectral normalisation determines the scale
+        if init == "xavier":
+            nn.init.xavier_uniform_(module.weight)
+        else:
+            nn.init.normal_(module.weight, 0, 0.02 if init == "normal" else he_std(module, activation, settings.leak))
+    return network
 
 
 def he_std(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, activation: str, leak: float) -> float:
