@@ -5,10 +5,9 @@ the only state, so that a resumed run comes to the same findings. The thresholds
 docs/quality.md shows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,16 +29,11 @@ _INITIAL, _WINDOW = 4, 6  # rows: the baseline of a value; the window in which s
 class Symptom:
     """One way in which training fails."""
 
-    describe: Callable[[Row], str]
-    """Describes it with the values of a row."""
-    requires: tuple[str, ...]
-    """Rows without one of these metrics are skipped."""
-    holds: Callable[[Sequence[Row], Config], bool]
-    """Whether the last of these rows shows it; the others came before."""
-    updates: int
-    """Generator updates that must show it, in at least two rows; as many at the beginning of a run are ignored."""
-    remedies: Callable[[Config], list[dict[str, Any]]]
-    """Settings to try, the most promising first; those of one entry belong together."""
+    requires: tuple[str, ...]  # rows without one of these metrics are skipped
+    updates: int  # of G, that must show it in at least two rows; as many at the beginning of a run are ignored
+    holds: Callable[[Sequence[Row], Config], bool]  # whether the last of these rows shows it; the others came before
+    describe: Callable[[Row], str]  # with the values of a row
+    remedies: Callable[[Config], list[dict[str, Any]]]  # settings to try together, the most promising first
 
 
 @dataclass(frozen=True)
@@ -47,11 +41,9 @@ class Finding:
     """A symptom that has lasted."""
 
     symptom: str
-    since: int
-    """Real images seen at the first row that showed it."""
+    since: int  # real images seen at the first row that showed it
     message: str
-    flags: tuple[str, ...]
-    """Options of `gan-train` to try, each by itself or together with those before it."""
+    flags: tuple[str, ...]  # options of gan-train to try, each by itself or together with those before it
 
     def __str__(self) -> str:
         tried = f"; try {', then '.join(self.flags)}" if self.flags else ""
@@ -73,17 +65,12 @@ def _too_strong(rows: Sequence[Row], config: Config) -> bool:
     return bool(confident and (row["loss_d"] < 0.05 or soft_targets))
 
 
-def _collapsed(rows: Sequence[Row], config: Config) -> bool:
-    return bool(rows[-1]["batch_diversity"] < 0.5)
-
-
 def _diverging(rows: Sequence[Row], config: Config) -> bool:
     gradient = rows[-1]["gradient_fake"]
     if config.objective.gradient_penalty:  # which holds it near 1
         return bool(gradient > 20)
-    if len(rows) <= _INITIAL:
-        return False
-    return bool(gradient > 10 * max(median(row["gradient_fake"] for row in rows[:_INITIAL]), 1.0))
+    initial = [row["gradient_fake"] for row in rows[:_INITIAL]]
+    return bool(len(rows) > _INITIAL and gradient > 10 * max(median(initial), 1.0))
 
 
 def _oscillating(rows: Sequence[Row], config: Config) -> bool:
@@ -97,14 +84,9 @@ def _oscillating(rows: Sequence[Row], config: Config) -> bool:
     return bool(grows and turns >= _WINDOW // 2)
 
 
-def _overfitting(rows: Sequence[Row], config: Config) -> bool:
-    return bool(rows[-1]["held_out_score_gap"] > 0.5)
-
-
 def _describe_too_strong(row: Row) -> str:
-    accuracy = ""
-    if "accuracy_real" in row:
-        accuracy = f" and its accuracy {min(row['accuracy_real'], row['accuracy_fake']):.1%}"
+    known = "accuracy_real" in row
+    accuracy = f" and its accuracy {min(row['accuracy_real'], row['accuracy_fake']):.1%}" if known else ""
     return f"D is too strong: its loss is {row['loss_d']:.2g}{accuracy}, so that G learns little from it"
 
 
@@ -113,70 +95,55 @@ def _lower(learning_rate: float) -> float:
     return 2e-4 if learning_rate > 2e-4 else learning_rate / 4
 
 
+def _at_least(config: Config, **minimum: float) -> dict[str, float]:
+    """Returns settings raised to a minimum where they are below it."""
+    return {name: max(config.values()[name], value) for name, value in minimum.items()}
+
+
+def _remedies_of_divergence(config: Config) -> list[dict[str, Any]]:
+    lower = {"lr_d": _lower(config.optimisation.lr_d)}
+    if config.objective.loss == "wasserstein":
+        return [{**_at_least(config, gradient_penalty=10.0), "weight_clip": 0.0, "d_norm": "none"}, lower]
+    return [lower, {"d_norm": "spectral"}]
+
+
 SYMPTOMS = {
     "D too strong": Symptom(
-        _describe_too_strong,
-        ("loss_d", "score_fake"),
-        _too_strong,
-        300,
+        ("loss_d", "score_fake"), 300, _too_strong, _describe_too_strong,
         lambda config: [
             {"loss": "non-saturating"} if config.objective.loss == "minimax" else {},
-            {"lr_d": _lower(config.optimisation.lr_d), "lr_g": max(config.optimisation.lr_g, 2e-4)},
-            {"instance_noise": max(config.objective.instance_noise, 0.1)},
-            {"dropout": max(config.networks.dropout, 0.3)},
-        ],
-    ),
+            {"lr_d": _lower(config.optimisation.lr_d), **_at_least(config, lr_g=2e-4)},
+            _at_least(config, instance_noise=0.1),
+            _at_least(config, dropout=0.3),
+        ]),
     "mode collapse": Symptom(
+        ("batch_diversity",), 300, lambda rows, config: rows[-1]["batch_diversity"] < 0.5,
         lambda row: f"mode collapse: the diversity of fake images is {row['batch_diversity']:.0%} of that of real ones",
-        ("batch_diversity",),
-        _collapsed,
-        300,
         lambda config: [
-            {"lr_g": _lower(config.optimisation.lr_g), "lr_d": max(config.optimisation.lr_d, 2e-4)},
-            {"packing": max(config.networks.packing, 2)},
-            {
-                "loss": "relativistic",
-                "d_norm": "none",
-                "r1": max(config.objective.r1, 1.0),
-                "r2": max(config.objective.r2, 1.0),
-            },
-        ],
-    ),
+            {"lr_g": _lower(config.optimisation.lr_g), **_at_least(config, lr_d=2e-4)},
+            _at_least(config, packing=2),
+            {"loss": "relativistic", "d_norm": "none", **_at_least(config, r1=1.0, r2=1.0)},
+        ]),
     "divergence": Symptom(
+        ("gradient_fake",), 150, _diverging,
         lambda row: f"D is diverging: the gradient that reaches G is {row['gradient_fake']:,.0f} per image",
-        ("gradient_fake",),
-        _diverging,
-        150,
-        lambda config: [
-            {"gradient_penalty": max(config.objective.gradient_penalty, 10.0), "weight_clip": 0.0, "d_norm": "none"}
-            if config.objective.loss == "wasserstein"
-            else {},
-            {"lr_d": _lower(config.optimisation.lr_d)},
-            {} if config.objective.loss == "wasserstein" else {"d_norm": "spectral"},
-        ],
-    ),
+        _remedies_of_divergence),
     "oscillation": Symptom(
+        ("loss_d",), 150, _oscillating,
         lambda row: f"the losses oscillate with growing amplitude: D's is {row['loss_d']:.3g} now",
-        ("loss_d",),
-        _oscillating,
-        150,
         lambda config: [
             {"lr_d": config.optimisation.lr_d / 2, "lr_g": config.optimisation.lr_g / 2},
             {"beta1": 0.0},
-        ],
-    ),
+        ]),
     "discriminator overfitting": Symptom(
+        ("held_out_score_gap",), 300, lambda rows, config: rows[-1]["held_out_score_gap"] > 0.5,
         lambda row: f"D overfits: held-out score gap {row['held_out_score_gap']:.0%}",
-        ("held_out_score_gap",),
-        _overfitting,
-        300,
         lambda config: [
             {"augment": ("color", "translation", "cutout")},
-            {"dropout": max(config.networks.dropout, 0.3)},
+            _at_least(config, dropout=0.3),
             {"lr_d": _lower(config.optimisation.lr_d)},
-        ],
-    ),
-}
+        ]),
+}  # fmt: skip
 """By name, in the order of reports."""
 
 _CONSEQUENCES = {"D too strong": "mode collapse", "discriminator overfitting": "D too strong"}
@@ -191,7 +158,7 @@ def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
     findings = []
     for name, symptom in SYMPTOMS.items():
         recent = [row for row in rows[-_MAX_ROWS:] if row["images"] > symptom.updates * update]
-        usable = [row for row in recent if all(metric in row for metric in symptom.requires)]
+        usable = [row for row in recent if row.keys() >= set(symptom.requires)]
         lasting = 0
         while lasting < len(usable) and symptom.holds(usable[: len(usable) - lasting], config):
             lasting += 1
@@ -204,26 +171,34 @@ def diagnose(rows: Sequence[Row], config: Config) -> list[Finding]:
     return [finding for finding in findings if not any(_CONSEQUENCES.get(cause) == finding.symptom for cause in found)]
 
 
+def _flags(symptom: Symptom, config: Config) -> tuple[str, ...]:
+    """Returns the remedies as options, without those that are set already or not allowed with the others."""
+    flags, current = [], config.values()
+    for settings in symptom.remedies(config):
+        changes = {name: value for name, value in settings.items() if value != current[name]}
+        with suppress(UsageError):
+            config.replace(**changes)
+            flags.append(" ".join(format_flag(name, value) for name, value in changes.items()))
+    return tuple(filter(None, flags))
+
+
 def checked_symptoms(rows: Sequence[Row]) -> list[str]:
     """Returns the symptoms for which the rows have the metrics."""
-    return [
-        name
-        for name, symptom in SYMPTOMS.items()
-        if any(all(metric in row for metric in symptom.requires) for row in rows)
-    ]
+    return [name for name, symptom in SYMPTOMS.items() if any(row.keys() >= set(symptom.requires) for row in rows)]
 
 
 def read_rows(run: Path) -> list[Row]:
     """Reads metrics.jsonl of a run folder, without lines that a crash has truncated; empty if there is no such file."""
     path, rows = run / "metrics.jsonl", []
     for line in path.read_text().splitlines() if path.exists() else []:
-        try:
+        with suppress(ValueError, TypeError, KeyError):
             row = json.loads(line)
             row["images"] += 0
-        except (ValueError, TypeError, KeyError):
-            continue
-        rows.append(_upgrade(row))
+            rows.append(_upgrade(row))
     return rows
+
+
+_FORMER_NAMES = {"collapse": "mode collapse", "known by heart": "discriminator overfitting"}
 
 
 def _upgrade(row: Row) -> Row:
@@ -231,12 +206,8 @@ def _upgrade(row: Row) -> Row:
     if "memory" in row:
         row["held_out_score_gap"] = row.pop("memory")
     for finding in row.get("diagnosis", []):
-        if "sign" in finding:
-            name = finding.pop("sign")
-            finding["symptom"] = {"collapse": "mode collapse", "known by heart": "discriminator overfitting"}.get(
-                name, name
-            )
-            finding["message"] = finding.pop("what")
+        if name := finding.pop("sign", ""):
+            finding |= {"symptom": _FORMER_NAMES.get(name, name), "message": finding.pop("what")}
     return row
 
 
@@ -245,17 +216,3 @@ def training_seconds(rows: Sequence[Row]) -> float:
     timed = [row for row in rows if row.get("images_per_s", 0) > 0]
     spans = zip([0, *(row["images"] for row in timed)], timed, strict=False)
     return float(sum((row["images"] - before) / row["images_per_s"] for before, row in spans))
-
-
-def _flags(symptom: Symptom, config: Config) -> tuple[str, ...]:
-    """Returns the remedies as options, without those that are set already or not allowed with the others."""
-    flags, current = [], config.values()
-    for settings in symptom.remedies(config):
-        changes = {name: value for name, value in settings.items() if value != current[name]}
-        try:
-            config.replace(**changes)
-        except UsageError:
-            continue
-        if changes:
-            flags.append(" ".join(format_flag(name, value) for name, value in changes.items()))
-    return tuple(flags)
