@@ -1,7 +1,5 @@
 """Evaluates a generator: all available metrics, each compared with a baseline on real images."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Sequence
@@ -41,9 +39,8 @@ _CHUNK = 1000  # samples between two reports of progress
 class Evaluation:
     """The result of `evaluate`."""
 
-    document: dict[str, Any]
-    """As written to `path`: metrics with value, real baseline and verdict, and what they were computed from."""
-    path: Path
+    document: dict[str, Any]  # metrics with value, real baseline and verdict, and what they were computed from
+    path: Path  # where it was written
 
 
 def evaluate(
@@ -67,31 +64,29 @@ def evaluate(
         metrics: names from `METRICS`; empty takes all that are available.
         device: `auto`, `cuda` or `cpu`.
         features: network for the Fréchet distance, see `open_features`.
-        path: of the document; None is `evaluation.json` in the run folder, or `NAME-evaluation.json` beside a file. The
-            picture is written beside it.
+        path: of the document, with the picture beside it; None takes `evaluation.json` in the run folder, or
+            `NAME-evaluation.json` beside a model file.
 
     Raises:
         UsageError: a path, the data or a requested metric is not available.
         GankitError: the generator or a network fails, or a file cannot be written.
     """
     begin = time.perf_counter()
-    find_metrics(metrics)
-    target = open_target(source, device)
-    dataset, labels_match = _open_data(target, data, reporter)
-    samples, baseline = _compare(target, dataset, labels_match, images, device, features, reporter)
-    if metrics:
-        check_available(metrics, samples)
+    find_metrics(metrics)  # unknown names are refused before anything is generated
+    target, samples, baseline = _compare(source, data, images, device, features, reporter)
+    check_available(metrics, samples)
     reasons = {name: samples.why_unavailable(name, each) for name, each in find_metrics(metrics or [*METRICS]).items()}
     available = [name for name, reason in reasons.items() if not reason]
     if not available:
         raise UsageError(f"no metric is available: {next(iter(reasons.values()))}")
+    card, dataset, path = target.card, samples.reference.data, path or target.report
     document: dict[str, Any] = {
         "schema": _SCHEMA,
         "model": target.model,
-        "images_seen": target.card.images_seen,
+        "images_seen": card.images_seen,
         "data": dataset.name,
         "fingerprint": dataset.fingerprint,
-        "size": [target.card.height, target.card.width, target.card.channels],
+        "size": [card.height, card.width, card.channels],
         "training_images": len(dataset.images),
         "samples": images,
         "compared": min(len(samples.reference.real), MAX_IMAGES),
@@ -99,7 +94,6 @@ def evaluate(
         "unavailable": {name: reason for name, reason in reasons.items() if reason},
         **_label_results(available, samples, baseline),
     }
-    path = path or target.report
     if {"nearest_l1", "authenticity"} & set(available):
         picture = path.with_name(f"{path.stem}-neighbours.png")
         save_png(picture, neighbour_grid(samples, baseline))
@@ -117,9 +111,7 @@ def draw_neighbours(source: Path, reporter: Reporter, images: int, device: str =
         UsageError: the training data is not available any more.
         GankitError: the generator fails.
     """
-    target = open_target(source, device)
-    dataset, labels_match = _open_data(target, None, reporter)
-    return neighbour_grid(*_compare(target, dataset, labels_match, images, device, None, reporter))
+    return neighbour_grid(*_compare(source, None, images, device, None, reporter)[1:])
 
 
 def _compute(
@@ -146,49 +138,43 @@ def _label_results(names: Sequence[str], samples: Comparison, baseline: Comparis
         classifier = samples.reference.classifier
         results["classifier"] = {"accuracy": round(classifier.accuracy, 6), "held_out": len(classifier.held_out)}
     if "label_fidelity" in names:
-        fidelity, real = fidelity_by_label(samples), fidelity_by_label(baseline)
-        results["labels"] = {
-            name: {"value": round(share, 6), "real": round(real[name], 6) if name in real else None}
-            for name, share in fidelity.items()
-        }
+        real = {name: round(share, 6) for name, share in fidelity_by_label(baseline).items()}
+        fidelity = fidelity_by_label(samples).items()
+        results["labels"] = {name: {"value": round(share, 6), "real": real.get(name)} for name, share in fidelity}
     return results
 
 
 def _compare(
-    target: EvaluationTarget,
-    dataset: Dataset,
-    labels_match: bool,
-    images: int,
-    device_name: str,
-    features: Path | None,
-    reporter: Reporter,
-) -> tuple[Comparison, Comparison]:
-    """Generates samples; returns their comparison with real images, and that of the baseline on real data."""
+    source: Path, data: str | None, images: int, device: str, features: Path | None, reporter: Reporter
+) -> tuple[EvaluationTarget, Comparison, Comparison]:
+    """Opens a generator and the data, and generates samples.
+
+    Returns:
+        The generator, the comparison of its samples with real images, and that of the baseline on real data.
+    """
+    target = open_target(source, device)
+    dataset, labels_match = _open_data(target, data, reporter)
     order = fixed_permutation(len(dataset.images))
     n = min(images, _MAX_REAL, len(order) // 2)
     baseline_rows = order[: min(images, _MAX_BASELINE)]  # the first n of them are not among the real images below
-    device = pick_device(device_name)
-    network = open_features(features, device) if features else None
-    reference = Reference(dataset, dataset.images[order[::-1][:n]], network, device, reporter.progress)
+    torch_device = pick_device(device)
+    network = open_features(features, torch_device) if features else None
+    reference = Reference(dataset, dataset.images[order[::-1][:n]], network, torch_device, reporter.progress)
     # Labels as frequent as in the data, but not those of the very images that samples are compared with.
     requested = dataset.vectors[np.resize(order, images)] if target.card.labels and labels_match else None
     samples = Comparison(reference, _generate(target, images, requested, reporter), requested)
     real = dataset.images[baseline_rows]
-    return samples, Comparison(reference, real, dataset.vectors[baseline_rows], baseline_rows, images)
+    return target, samples, Comparison(reference, real, dataset.vectors[baseline_rows], baseline_rows, images)
 
 
 def _open_data(target: EvaluationTarget, data: str | None, reporter: Reporter) -> tuple[Dataset, bool]:
     """Packs the data in the generator's size; returns it, and whether it has the labels that the generator knows."""
-    name = data or target.data
-    if name is None:
+    if (name := data or target.data) is None:
         raise UsageError(f"{target.model} does not name its training data: give --data")
-    source = open_source(name)
-    labels, fingerprint = target.card.labels, target.card.fingerprint
+    source, labels = open_source(name), target.card.labels
     height, width, channels = target.card.height, target.card.width, target.card.channels
     if channels not in (1, 3):
-        raise UsageError(
-            f"{target.model} generates images of {channels} channels: 1 (grey) and 3 (colour) are supported"
-        )
+        raise UsageError(f"{target.model} generates {channels} channels: 1 (grey) and 3 (colour) can be evaluated")
     if source.size != (height, width):
         own = f"{source.size[1]}x{source.size[0]}"
         reporter.line(f"{'resized':10}images of {name} from {own} to {width}x{height}, the size of the model's")
@@ -201,10 +187,8 @@ def _open_data(target: EvaluationTarget, data: str | None, reporter: Reporter) -
         dataset = pack(labels.names if labels and labels_match else ())
     except LabelError:
         dataset, labels_match = pack(()), False
-    if data is None and fingerprint not in ("", dataset.fingerprint):
-        raise UsageError(
-            f"{name} is not, or no longer, the training data of {target.model}: give --data to compare with it anyway"
-        )
+    if data is None and target.card.fingerprint not in ("", dataset.fingerprint):
+        raise UsageError(f"{name} is not, or no longer, the training data of {target.model}: give --data to use it")
     return dataset, labels_match
 
 

@@ -1,7 +1,5 @@
 """Evaluates the generator of a run in training by the metrics of `--metrics`."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 
@@ -20,11 +18,7 @@ class Evaluator:
     """Compares samples with a fixed part of the data and with its labels. Touches no random state of the run."""
 
     def __init__(self, config: Config, data: Dataset, device: torch.device, progress: Progress) -> None:
-        """Chooses the real images.
-
-        Raises:
-            UsageError: a metric is not available for this data, which is better known before hours of training.
-        """
+        """Chooses the real images. Raises UsageError if a metric is not available for this data."""
         self.config, self.names = config, config.run.metrics
         shuffled = np.random.Generator(np.random.Philox(config.run.seed)).permutation(len(data.images))
         rows = np.sort(shuffled[: config.run.evaluate_samples])

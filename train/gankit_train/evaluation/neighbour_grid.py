@@ -1,7 +1,5 @@
 """A picture of generated images above their nearest training images, in which copies are easy to see."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -21,24 +19,24 @@ def neighbour_grid(samples: Comparison, baseline: Comparison) -> Images:
     The first row has the samples closest to a training image, the second is evenly spread from the closest to the
     farthest. The same two rows follow for real images that were left out of the training data one at a time.
     """
-    rows: list[tuple[str, Images]] = []
+    titled: list[tuple[str, Images]] = []
     legend, baseline_legend = "(mean pixel difference, of 255)", "(among all others)"
     for name, comparison, note in (("samples", samples, legend), ("real images", baseline, baseline_legend)):
         distance = comparison.nearest.distance[:, 0]
         ranked = np.argsort(distance, kind="stable")
         spread = ranked[np.linspace(0, len(ranked) - 1, min(_COLUMNS, len(ranked))).astype(int)]
-        title = f"The {name} closest to a training image, above that image {note}"
-        rows.append((title, _row(comparison, ranked[:_COLUMNS])))
-        title = f"{name.capitalize()} from the closest to the farthest of {len(distance):,}"
-        rows.append((title, _row(comparison, spread)))
-    width = max(row.shape[1] for _, row in rows)
-    size = (width + 2 * _GAP, sum(row.shape[0] + _LINE + 2 * _GAP for _, row in rows))
-    picture = Image.new("RGB", size, "white")
+        closest = f"The {name} closest to a training image, above that image {note}"
+        titled.append((closest, _row(comparison, ranked[:_COLUMNS])))
+        titled.append(
+            (f"{name.capitalize()} from the closest to the farthest of {len(ranked):,}", _row(comparison, spread))
+        )
+    width, heights = max(row.shape[1] for _, row in titled), [row.shape[0] + _LINE + 2 * _GAP for _, row in titled]
+    picture = Image.new("RGB", (width + 2 * _GAP, sum(heights)), "white")
     draw, font, y = ImageDraw.Draw(picture), ImageFont.load_default(11), 0
-    for title, row in rows:
+    for (title, row), height in zip(titled, heights, strict=True):
         draw.text((_GAP, y + _GAP), title, "black", font)
         picture.paste(Image.fromarray(row), (_GAP, y + _LINE + _GAP))
-        y += row.shape[0] + _LINE + 2 * _GAP
+        y += height
     return np.asarray(picture)
 
 

@@ -1,7 +1,5 @@
 """What `gan-train evaluate` evaluates: a run, a checkpoint, or any model file that gan-gen opens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,20 +22,13 @@ from gankit_train.models.generate import generate_images
 class EvaluationTarget:
     """A generator, wherever it comes from."""
 
-    model: str
-    """Path of the checkpoint or model file."""
-    card: Card
-    """Size, labels and training data, as far as they are known."""
-    generate: Callable[[NDArray[np.float32], NDArray[np.float32] | None], Images]
-    """Latents [n, z_dim] and label vectors [n, k] → uint8 [n, h, w, c]."""
-    data: str | None
-    """Its training data as `--data` names it; None if not known."""
-    report: Path
-    """Default path of the evaluation."""
-    fit: Fit = "crop"
-    """How training images of another aspect ratio were fitted."""
-    seed: int = 0
-    """Seed of the latents."""
+    model: str  # path of the checkpoint or model file
+    card: Card  # size, labels and training data, as far as they are known
+    generate: Callable[[NDArray[np.float32], NDArray[np.float32] | None], Images]  # from z [n, z_dim], labels [n, k]
+    data: str | None  # its training data as --data names it; None if not known
+    report: Path  # default path of the evaluation
+    fit: Fit = "crop"  # how training images of another aspect ratio were fitted
+    seed: int = 0  # of the latents
 
 
 def open_target(source: Path, device: str) -> EvaluationTarget:
@@ -48,9 +39,7 @@ def open_target(source: Path, device: str) -> EvaluationTarget:
         ModelError: the file is damaged.
     """
     if not source.exists():
-        raise ModelNotFoundError(
-            f"there is nothing at {source}: give a run folder or a checkpoint of gan-train, or a model file"
-        )
+        raise ModelNotFoundError(f"there is nothing at {source}: give a run folder, a checkpoint or a model file")
     if source.is_dir() or source.suffix == ".pt":
         return _open_checkpoint(newest_checkpoint(source) if source.is_dir() else source, device)
     return _open_model(source, device)
@@ -59,16 +48,13 @@ def open_target(source: Path, device: str) -> EvaluationTarget:
 def _open_checkpoint(path: Path, device: str) -> EvaluationTarget:
     info, document = load_checkpoint(path)
     network, value_range = load_generator(info, document).to(pick_device(device)), info.config.networks.value_range
-    run, dataset = run_folder(path), info.config.dataset
-    return EvaluationTarget(
-        str(path),
-        info.card(run.name),
-        lambda z, label: generate_images(network, z, label, value_range),
-        dataset.data,
-        run / "evaluation.json",
-        dataset.fit,
-        info.config.run.seed,
-    )
+    run, dataset, seed = run_folder(path), info.config.dataset, info.config.run.seed
+
+    def generate(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> Images:
+        return generate_images(network, z, label, value_range)
+
+    report, card = run / "evaluation.json", info.card(run.name)
+    return EvaluationTarget(str(path), card, generate, dataset.data, report, dataset.fit, seed)
 
 
 def _open_model(path: Path, device: str) -> EvaluationTarget:
