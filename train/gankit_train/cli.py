@@ -189,7 +189,7 @@ def _parameter(setting: Setting, default: Any) -> inspect.Parameter:
         text += f" One of {', '.join(map(str, setting.choices))}."
     elif setting.choices:
         text += f" Any of {', '.join(map(str, setting.choices))}."
-    if default not in (None, (), "", False):
+    if default not in (None, (), "") and default is not False:  # 0 is shown
         text += f" [default: {format_value(setting.name, default)}]"
     kind = list[str] if repeatable else str if setting.parse or setting.choices else setting.type
     kind = int if setting.name == "channels" else kind
