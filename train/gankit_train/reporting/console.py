@@ -1,9 +1,7 @@
 """Console output: progress bars, or plain lines without a terminal, and the table of an evaluation."""
 
-from __future__ import annotations
-
 import time
-from typing import Any
+from typing import Any, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console as RichConsole
@@ -27,7 +25,7 @@ class Console(Reporter):
         self._tasks: dict[str, TaskID] = {}
         self._last = time.monotonic()
 
-    def __enter__(self) -> Console:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -55,15 +53,12 @@ def print_evaluation(document: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 120
     height, width, channels = document["size"]
-    console.print(
-        f"{document['samples']:,} samples of {document['model']}; up to {document['compared']:,} are compared with as "
-        f"many images of {document['data']} ({width}x{height}x{channels}), and copies are searched among all "
-        f"{document['training_images']:,} training images",
-        markup=False,
-    )
+    compared = f"up to {document['compared']:,} are compared with as many images of {document['data']}"
+    searched = f"copies are searched among all {document['training_images']:,} training images"
+    samples = f"{document['samples']:,} samples of {document['model']}"
+    console.print(f"{samples}; {compared} ({width}x{height}x{channels}), and {searched}", markup=False)
     table = Table("metric", "samples", "real", "verdict", box=SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[1:3]:
-        column.justify = "right"
+    table.columns[1].justify = table.columns[2].justify = "right"
     for name, result in document["metrics"].items():
         spec = METRICS[name].format
         verdict = f"{result['verdict']}\n{result['about']}" if result["verdict"] else result["about"]
@@ -72,17 +67,10 @@ def print_evaluation(document: dict[str, Any]) -> None:
         real = "" if result["real"] is None else format(result["real"], ".1%")
         table.add_row(Text(f"  {name}"), format(result["value"], ".1%"), real, "of the images requested with it")
     console.print(table)
-    print(
-        "real: leave-one-out baseline on real data; for label_modes and label_kl, random draws from the data's label "
-        "combinations"
-    )
-    if "features" in document:
-        seen = (
-            ", which was trained on most of the real images"
-            if document["features"].startswith("classifier of ")
-            else ""
-        )
-        print(f"frechet: on features of {document['features']}{seen}; not comparable with FID")
+    print("real: leave-one-out baseline on real data; label_modes, label_kl: random draws from the label combinations")
+    if features := document.get("features"):
+        seen = ", which was trained on most of the real images" if features.startswith("classifier of ") else ""
+        print(f"frechet: on features of {features}{seen}; not comparable with FID")
     if classifier := document.get("classifier"):
         print(f"classifier: {classifier['accuracy']:.2%} accuracy on {classifier['held_out']:,} held-out images")
     for reason in dict.fromkeys(document["unavailable"].values()):

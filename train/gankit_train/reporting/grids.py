@@ -1,7 +1,5 @@
 """Sample grids: images of the generator on latents that stay the same during a run."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn

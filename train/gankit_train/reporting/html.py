@@ -1,7 +1,5 @@
 """`report.html` of a run: a single self-contained file with samples, symptoms, metrics, charts and settings."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
@@ -11,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import jinja2
 from PIL import Image
 
 from gankit import __version__
@@ -46,33 +45,25 @@ def write_report(run: Path, reporter: Reporter, device: str | None = None, *, ne
         ModelNotFoundError: the folder is not a run folder.
         GankitError: the report cannot be written.
     """
-    import jinja2
-
-    config = _read_config(run)
-    rows = read_rows(run)
+    config, rows, evaluation = _read_config(run), read_rows(run), _read_evaluation(run)
     periods, checked = symptom_periods(rows), checked_symptoms(rows)
-    evaluation = _read_evaluation(run)
     picture, no_picture = "", _LATER
     if neighbours:
         picture, no_picture = _neighbour_picture(run, evaluation, reporter, device or config.run.device)
-    rates = [row["images_per_s"] for row in rows if row.get("images_per_s", 0) > 0]
     # None is a setting that the data, or the number of images, has determined since.
-    changed = {name: value for name, value in changed_settings(config).items() if value is not None}
+    changed = [format_flag(name, value) for name, value in changed_settings(config).items() if value is not None]
+    loader = jinja2.PackageLoader("gankit_train.reporting", "")
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("gankit_train.reporting", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     text = environment.get_template("report.html.jinja").render(
         version=__version__,
         run=run.resolve().name,
         config=config,
-        command=" ".join(["gan-train", config.variant, *(format_flag(*each) for each in changed.items())]),
+        command=" ".join(["gan-train", config.variant, *changed]),
         settings=config.to_json(),
         images=rows[-1]["images"] if rows else 0,
-        rate=median(rates) if rates else 0,
+        rate=median([row["images_per_s"] for row in rows if row.get("images_per_s", 0) > 0] or [0]),
         minutes=training_seconds(rows) / 60,
         periods=periods,
         checked=checked,
@@ -93,7 +84,7 @@ def _read_config(run: Path) -> Config:
         return Config.from_json(json.loads((run / "config.json").read_text()))
     except FileNotFoundError:
         raise ModelNotFoundError(f"{run} is not a run folder of gan-train: it has no config.json") from None
-    except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+    except _DAMAGE as error:
         raise GankitError(f"{run} cannot be read as a run of gan-train: {error}") from error
 
 
@@ -131,8 +122,7 @@ def _neighbour_picture(
     run: Path, evaluation: dict[str, Any] | None, reporter: Reporter, device: str
 ) -> tuple[str, str]:
     """Returns the picture of samples and their nearest training images, or the reason why there is none."""
-    checkpoints = list_checkpoints(run)
-    if not checkpoints:
+    if not (checkpoints := list_checkpoints(run)):
         return "", "the run has no checkpoint yet"
     try:
         info = load_checkpoint(checkpoints[0])[0]

@@ -1,7 +1,5 @@
 """TensorBoard logging."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,5 @@ def open_tensorboard(run: Path, images: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"--tensorboard needs a package that is not installed: pip install {error.name}"
-        ) from None
+        raise MissingExtraError(f"--tensorboard needs a missing package: pip install {error.name}") from None
     return SummaryWriter(run / "tensorboard", purge_step=images + 1)
