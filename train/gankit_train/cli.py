@@ -1,8 +1,7 @@
 """`gan-train`: a command for each variant, with the settings of `Config` as options; evaluate, report, presets."""
 
-from __future__ import annotations
-
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,19 +21,12 @@ from gankit_train.metrics.table import METRICS
 
 app = typer.Typer(help="Train small GANs, and evaluate them.", no_args_is_help=True)
 
-_COMMON, _TITLES = "Options", {
-    "dataset": "Data",
-    "networks": "Networks",
-    "objective": "Loss and regularisation",
-    "optimisation": "Optimisation",
+_COMMON = "Options"
+_TITLES = {
+    "dataset": "Data", "networks": "Networks", "objective": "Loss and regularisation", "optimisation": "Optimisation",
     "run": "Run",
 }  # fmt: skip
-_METAVARS: dict[Callable[[Any], Any], str] = {
-    parse_count: "N",
-    parse_size: "SIZE",
-    parse_ints: "N,N,…",
-    parse_names: "NAME,NAME,…",
-}
+_METAVARS: dict[Any, str] = {parse_count: "N", parse_size: "SIZE", parse_ints: "N,N,…", parse_names: "NAME,NAME,…"}
 _ABOUT = {
     "vanilla": "Train fully connected networks (Goodfellow et al. 2014).",
     "dcgan": "Train convolutional networks (Radford et al. 2015).",
@@ -42,25 +34,21 @@ _ABOUT = {
     "cgan": "Train networks that receive labels (Mirza & Osindero 2014).",
 }
 
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]", rich_help_panel=_COMMON),
-]
-Fresh = Annotated[
-    bool, typer.Option("--fresh", help="Start another run beside an existing one.", rich_help_panel=_COMMON)
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.", rich_help_panel="Run")
-]
-Device = Annotated[str, typer.Option(help="auto, cuda or cpu.")]
+
+def _option(text: str, *flags: str, panel: str | None = None, metavar: str | None = None) -> Any:
+    return typer.Option(*flags, help=text, rich_help_panel=panel, metavar=metavar, show_default="default:" not in text)
+
+
+Out = Annotated[Path | None, _option("Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]", panel=_COMMON)]
+Fresh = Annotated[bool, _option("Start another run beside an existing one.", "--fresh", panel=_COMMON)]
+DryRun = Annotated[bool, _option("Check everything, take one step, write nothing.", "--dry-run", panel="Run")]
 
 
 def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings: dict[str, Any]) -> None:
     """Trains a variant, writes report.html, and exits with 130 or 143 after SIGINT or SIGTERM."""
     if settings["images"] is not None and settings["epochs"] is not None:
         raise UsageError("--images and --epochs both give the length of the run: give one of them")
-    given = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []}
-    config = configure(variant, **given)
+    config = configure(variant, **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if v != []})
     with _extra():
         from gankit_train.compute.distributed import local_rank, shut_down
         from gankit_train.reporting.console import Console
@@ -87,9 +75,11 @@ def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings:
 
 def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
     """Writes report.html, without the search for nearest images if the run is not complete."""
-    from gankit_train.reporting.html import write_report
-
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes, the first one writes files
     try:
+        from gankit_train.reporting.html import write_report
+
         console.line(f"{'report':10}{write_report(run_folder, console, neighbours=complete)}")
     except Exception as error:  # whatever it is, the trained model exists all the same
         console.line(f"{'report':10}not written: {one_line(error)}; gan-train report {run_folder} tries again")
@@ -97,27 +87,19 @@ def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
 
 @app.command()
 def evaluate(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN|CHECKPOINT|MODEL", help="What to evaluate; MODEL is any file for gan-gen.")
-    ],
-    data: Annotated[str | None, typer.Option(help="Real images to compare with. [default: the training data]")] = None,
-    images: Annotated[str, typer.Option(help="Number of samples: 10000, 10k.", metavar="N")] = "10k",
+    source: Annotated[Path, typer.Argument(metavar="RUN|CHECKPOINT|MODEL", help="A MODEL is any file for gan-gen.")],
+    data: Annotated[str | None, _option("Real images to compare with. [default: the training data]")] = None,
+    images: Annotated[str, _option("Number of samples: 10000, 10k.", metavar="N")] = "10k",
     metrics: Annotated[
-        str,
-        typer.Option(
-            help=f"{', '.join(METRICS)}; separated by commas. [default: all that are available]",
-            metavar="NAME,NAME,…",
-            show_default=False,
-        ),
+        str, _option(f"Any of {', '.join(METRICS)}. [default: all that are available]", metavar="NAME,NAME,…")
     ] = "",
     features: Annotated[
         Path | None,
-        typer.Option(help="ONNX or TorchScript file of a network, for frechet. [default: a classifier of the labels]"),
+        _option("ONNX or TorchScript file of a network, for frechet. [default: a classifier of the labels]"),
     ] = None,
-    device: Device = "auto",
+    device: Annotated[str, _option("auto, cuda or cpu.")] = "auto",
     json: Annotated[
-        Path | None,
-        typer.Option("--json", help="Path of the result. [default: RUN/evaluation.json, MODEL-evaluation.json]"),
+        Path | None, _option("Path of the result. [default: RUN/evaluation.json, MODEL-evaluation.json]", "--json")
     ] = None,
     debug: Debug = False,
 ) -> None:
@@ -132,16 +114,10 @@ def evaluate(
     with _extra():
         from gankit_train.evaluation.evaluate import evaluate
         from gankit_train.reporting.console import Console, print_evaluation
+    names = parse_names(metrics)
     with Console() as console:
         result = evaluate(
-            source,
-            console,
-            data=data,
-            images=count,
-            metrics=parse_names(metrics),
-            device=device,
-            features=features,
-            path=json,
+            source, console, data=data, images=count, metrics=names, device=device, features=features, path=json
         )
     print_evaluation(result.document)
     picture = f", and {result.document['neighbours']} beside it" if "neighbours" in result.document else ""
@@ -151,7 +127,7 @@ def evaluate(
 @app.command()
 def report(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
-    device: Annotated[str | None, typer.Option(help="auto, cuda or cpu. [default: the device of the run]")] = None,
+    device: Annotated[str | None, _option("auto, cuda or cpu. [default: the device of the run]")] = None,
     debug: Debug = False,
 ) -> None:
     """Write report.html of a run: samples over time, symptoms, metrics, nearest training images, charts.
@@ -183,50 +159,41 @@ def _extra() -> Iterator[None]:
 
 
 def _parameter(setting: Setting, default: Any) -> inspect.Parameter:
-    """Makes the option of a setting; its value is None where the default holds."""
+    """Makes the option of a setting; its value is None, or empty, where the default holds."""
     text, repeatable = setting.help, setting.name == "attribute"
-    if setting.choices and setting.parse is None:
-        text += f" One of {', '.join(map(str, setting.choices))}."
-    elif setting.choices:
-        text += f" Any of {', '.join(map(str, setting.choices))}."
+    if setting.choices:
+        text += f" {'Any' if setting.parse else 'One'} of {', '.join(map(str, setting.choices))}."
     if default not in (None, (), "") and default is not False:  # 0 is shown
         text += f" [default: {format_value(setting.name, default)}]"
-    kind = list[str] if repeatable else str if setting.parse or setting.choices else setting.type
-    kind = int if setting.name == "channels" else kind
+    kind = type(setting.choices[0]) if setting.choices else str if setting.parse else setting.type
     option = typer.Option(
         help=text,
         parser=setting.parse,
-        metavar=_METAVARS.get(setting.parse) if setting.parse else None,
+        metavar=_METAVARS.get(setting.parse),
         show_default=False,
         rich_help_panel=_COMMON if setting.common else _TITLES[setting.topic],
     )
-    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(
-        setting.name, inspect.Parameter.KEYWORD_ONLY, default=[] if repeatable else None, annotation=annotation
-    )
+    annotation = Annotated[list[str] if repeatable else kind | None, option]  # type: ignore[valid-type]
+    default = [] if repeatable else None
+    return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _command(variant: str) -> Callable[..., None]:
     """Makes the command of a variant, with an option for each setting and the variant's defaults in their help."""
 
     def command(
-        out: Out = None, fresh: Fresh = False, dry_run: DryRun = False, debug: Debug = False, **settings: Any
+        *, out: Out = None, fresh: Fresh = False, dry_run: DryRun = False, debug: Debug = False, **settings: Any
     ) -> None:
         _train(variant, out, fresh, dry_run, settings)
 
     defaults = configure(variant).values()
-    ordered = sorted(SETTINGS.values(), key=lambda setting: not setting.common)
-    options = [_parameter(setting, defaults[setting.name]) for setting in ordered]
-    common = sum(setting.common for setting in ordered)
-    out, fresh, dry_run, debug, _ = (
-        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for p in inspect.signature(command, eval_str=True).parameters.values()
-    )
-    parameters = [*options[:common], out, fresh, *options[common:], dry_run, debug]
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__doc__ = (
-        f"{_ABOUT[variant]} The same command resumes a stopped run.\n\n    gan-train {variant} --data digits"
-    )
+    common = [_parameter(each, defaults[each.name]) for each in SETTINGS.values() if each.common]
+    others = [_parameter(each, defaults[each.name]) for each in SETTINGS.values() if not each.common]
+    out, fresh, dry_run, debug, _ = inspect.signature(command).parameters.values()
+    signature = inspect.Signature([*common, out, fresh, *others, dry_run, debug])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    about = f"{_ABOUT[variant]} The same command resumes a stopped run."
+    command.__doc__ = f"{about}\n\n    gan-train {variant} --data digits"
     return command
 
 
