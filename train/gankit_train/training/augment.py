@@ -3,8 +3,6 @@
 Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training" (2020), with the strengths given there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -18,13 +16,9 @@ INSTANCE_NOISE_IMAGES = 200_000
 
 
 def augment(images: Tensor, objective: ObjectiveSettings, random: RandomStream, images_seen: int) -> Tensor:
-    """Returns the discriminator input for images [n, c, h, w]; differentiable.
+    """Returns the discriminator input for real or fake images [n, c, h, w]; differentiable.
 
-    Args:
-        images: real or fake images.
-        objective: which augmentations, and how much instance noise.
-        random: source of the random numbers.
-        images_seen: real images that the discriminator has seen, by which the noise decays.
+    Instance noise decays with the number of real images that the discriminator has seen.
     """
     for name in objective.augment:
         images = AUGMENTATIONS[name](images, random)
@@ -67,11 +61,9 @@ def _cutout(images: Tensor, random: RandomStream) -> Tensor:
     """Sets a rectangle of half of each edge to 0, with its centre anywhere in the image."""
     n, _, height, width = images.shape
     u = random.uniform(n, 2)
-    inside = [
-        (torch.arange(edge, device=u.device) + 0.5 - centre * edge).abs() < edge / 4
-        for centre, edge in ((u[:, :1], height), (u[:, 1:], width))
-    ]
-    return images * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+    rows = (torch.arange(height, device=u.device) + 0.5 - u[:, :1] * height).abs() < height / 4
+    columns = (torch.arange(width, device=u.device) + 0.5 - u[:, 1:] * width).abs() < width / 4
+    return images * ~(rows[:, None, :, None] & columns[:, None, None, :])
 
 
 AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, RandomStream], Tensor]] = {

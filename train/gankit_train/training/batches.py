@@ -1,7 +1,5 @@
 """Batches of real images, in an order that follows from the seed and the number of images seen."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -35,8 +33,7 @@ class Batches:
     def after(self, start: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Returns this process's part of the batch that follows the first `start` images of the run.
 
-        Returns:
-            Images [n, c, h, w] in the networks' value range, channels last, and labels [n, k] or None.
+        Images are [n, c, h, w] in the networks' value range, in channels-last format; labels are [n, k] or None.
         """
         real, label = self.at(self._indices(start)[self.local])
         if self.flips:
@@ -46,7 +43,7 @@ class Batches:
         return real, label
 
     def at(self, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Returns the images of these indices and their labels, in the form of `after` and without flips."""
+        """Returns the images of these rows and their labels, in the form of `after` and without flips."""
         chosen = torch.from_numpy(rows)
         # From a memory map only these rows are read; on a GPU the gather runs there.
         images = self.images[chosen.to(self.images.device, non_blocking=True)].to(self.device, non_blocking=True)
@@ -56,10 +53,9 @@ class Batches:
 
     def _indices(self, start: int) -> NDArray[np.int64]:
         """Returns the indices of a batch, which may span the end of an epoch."""
-        n, rows = len(self.training), []
-        stop = start + self.batch_size
+        rows, stop = [], start + self.batch_size
         while start < stop:
-            epoch, at = divmod(start, n)
+            epoch, at = divmod(start, len(self.training))
             if epoch != self.epoch:
                 shuffle = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
                 self.epoch, self.order = epoch, shuffle.permutation(self.training)
@@ -73,6 +69,5 @@ def held_out_count(images: int, requested: int | None) -> int:
 
     Of fewer than 160 images a tenth is held out, of fewer than 80 none.
     """
-    if requested is not None:
-        return requested
-    return min(128, max(16, images // 50), images // 10) if images >= _MIN_IMAGES else 0
+    default = min(128, max(16, images // 50), images // 10) if images >= _MIN_IMAGES else 0
+    return default if requested is None else requested

@@ -1,7 +1,5 @@
 """The story of a training run: prepare, resume, loop, finish."""
 
-from __future__ import annotations
-
 import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +20,9 @@ from gankit_train.training.step import train_step
 class RunResult:
     """How a run ended."""
 
-    run: Path
-    """Run folder."""
-    images: int
-    """Real images that the discriminator has seen."""
-    signal: int | None = None
-    """Number of the signal that stopped it, if one did."""
+    run: Path  # run folder
+    images: int  # real images that the discriminator has seen
+    signal: int | None = None  # number of the signal that stopped it, if one did
 
 
 def train(
@@ -67,8 +62,7 @@ def train(
         while progress.images < end and not stopped:
             recorder.add(train_step(gan, setup.config, *batches.after(progress.images), setup.autocast))
             before, now = progress.images, progress.images + setup.config.optimisation.batch_size
-            progress = replace(progress, images=now)
-            stopped = signals.requested(gan.steps)
+            progress, stopped = replace(progress, images=now), signals.requested(gan.steps)
             if due := due_tasks(setup.config.run, before, now, stopped):
                 progress = recorder.write(due, gan, progress)
             setup.reporter.progress("training", min(now, end), end, recorder.note)

@@ -4,8 +4,6 @@ Scores are the unbounded outputs of the discriminator, float32 [n]; higher means
 minimised.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,14 +22,12 @@ Targets = tuple[Tensor | float, Tensor | float]
 class Loss:
     """The losses of both networks."""
 
-    discriminator: Callable[[Tensor, Tensor, Targets], Tensor]
-    """From the scores of real and fake images, and the targets, which only cross-entropies use."""
-    generator: Callable[[Tensor, Tensor], Tensor]
-    """From the scores of real and fake images."""
-    has_accuracy: bool = True
-    """Whether a score above 0 means real and one below 0 fake, so that the discriminator has an accuracy."""
-    relativistic: bool = False
-    """Whether the generator's loss depends on the scores of real images."""
+    discriminator: Callable[
+        [Tensor, Tensor, Targets], Tensor
+    ]  # of real and fake scores; only cross-entropies use targets
+    generator: Callable[[Tensor, Tensor], Tensor]  # of the scores of real and fake images
+    has_accuracy: bool = True  # whether D takes images for real exactly if their score is above 0
+    relativistic: bool = False  # whether the generator's loss depends on the scores of real images
 
 
 def cross_entropy(score: Tensor, target: Tensor | float) -> Tensor:
@@ -39,27 +35,22 @@ def cross_entropy(score: Tensor, target: Tensor | float) -> Tensor:
     return (softplus(score) - target * score).mean()
 
 
+def _cross_entropies(real: Tensor, fake: Tensor, targets: Targets) -> Tensor:
+    return cross_entropy(real, targets[0]) + cross_entropy(fake, targets[1])
+
+
 LOSSES: dict[LossName, Loss] = {
     # Goodfellow et al., "Generative Adversarial Nets" (2014): G maximises log D(G(z)).
-    "non-saturating": Loss(
-        lambda real, fake, targets: cross_entropy(real, targets[0]) + cross_entropy(fake, targets[1]),
-        lambda real, fake: softplus(-fake).mean(),
-    ),
+    "non-saturating": Loss(_cross_entropies, lambda real, fake: softplus(-fake).mean()),
     # The minimax game of the same paper: G minimises log(1 - D(G(z))), whose gradient vanishes where D is confident.
-    "minimax": Loss(
-        lambda real, fake, targets: cross_entropy(real, targets[0]) + cross_entropy(fake, targets[1]),
-        lambda real, fake: -softplus(fake).mean(),
-    ),
+    "minimax": Loss(_cross_entropies, lambda real, fake: -softplus(fake).mean()),
     # Arjovsky et al., "Wasserstein GAN" (2017); needs the gradient penalty or weight clipping.
     "wasserstein": Loss(
-        lambda real, fake, targets: fake.mean() - real.mean(),
-        lambda real, fake: -fake.mean(),
-        has_accuracy=False,
+        lambda real, fake, targets: fake.mean() - real.mean(), lambda real, fake: -fake.mean(), has_accuracy=False
     ),
     # Lim & Ye, "Geometric GAN" (2017), and Miyato et al., "Spectral Normalization" (2018).
     "hinge": Loss(
-        lambda real, fake, targets: relu(1 - real).mean() + relu(1 + fake).mean(),
-        lambda real, fake: -fake.mean(),
+        lambda real, fake, targets: relu(1 - real).mean() + relu(1 + fake).mean(), lambda real, fake: -fake.mean()
     ),
     # Jolicoeur-Martineau, "The relativistic discriminator" (2018), paired as in Huang et al., "R3GAN" (2024).
     "relativistic": Loss(
@@ -99,14 +90,7 @@ def gradient_penalty(
     """Computes the mean of (|∇ D(x)| - 1)² between real and fake images, differentiable.
 
     Gulrajani et al., "Improved Training of Wasserstein GANs" (2017), equation 3: x lies on the line from a real to a
-    fake image, with a weight from U(0, 1) for each score. Images that are scored together share their weight.
-
-    Args:
-        score: the discriminator, images [n, c, h, w] → scores [n / packing].
-        real: [n, c, h, w].
-        fake: [n, c, h, w].
-        random: source of the weights.
-        packing: images that one score belongs to.
+    fake image, [n, c, h, w], with a weight from U(0, 1) for each score. Images that are scored together share it.
     """
     weight = random.uniform(len(real) // packing).repeat_interleave(packing)
     mixed = interpolate(real.detach(), fake.detach(), weight).requires_grad_()

@@ -1,7 +1,5 @@
 """Discriminator overfitting: whether D scores held-out real images like those it was trained on, or like fake ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,8 +23,8 @@ def held_out_score_gap(gan: GAN, config: Config, batches: Batches, autocast: tor
         r_v = (E[D(training)] - E[D(held out)]) / (E[D(training)] - E[D(fake)])
 
     of Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020), equation 1: 0 if D scores
-    images that it has never seen like those it was trained on, 1 if it scores them like fake images. Uses at most 128
-    images of each kind.
+    images that it has never seen like those it was trained on, 1 if it scores them like fake images. At most 128 images
+    of each kind are used.
 
     Returns:
         r_v, or 0 where the difference is within three standard errors (a run takes some hundred measurements, and with

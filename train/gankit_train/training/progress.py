@@ -1,7 +1,5 @@
 """The progress of a run and its schedule, counted in real images that the discriminator has seen."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -18,20 +16,15 @@ class Progress:
     """The position of a run."""
 
     images: int = 0
-    best_score: float = math.inf
-    """Score of the best evaluation so far by the first of the metrics, lower is better."""
+    best_score: float = math.inf  # of the best evaluation so far by the first of the metrics, lower is better
 
 
 def due_tasks(run: RunSettings, before: int, now: int, stopped: bool) -> set[Task]:
     """Returns the tasks whose interval ended between two numbers of images, and those that end a run."""
+    due: set[Task] = {"sample", "checkpoint", "overfitting"} if stopped or now >= run.images else set()
     intervals: dict[Task, int] = {
-        "log": run.log_every,
-        "sample": run.sample_every,
-        "checkpoint": run.checkpoint_every,
-        "evaluate": run.evaluate_every,
-        "overfitting": OVERFITTING_EVERY,
-    }
-    due = {task for task, every in intervals.items() if now // every > before // every}
-    if stopped or now >= run.images:
-        due |= {"sample", "checkpoint", "overfitting"}
+        "log": run.log_every, "sample": run.sample_every, "checkpoint": run.checkpoint_every,
+        "evaluate": run.evaluate_every, "overfitting": OVERFITTING_EVERY,
+    }  # fmt: skip
+    due |= {task for task, every in intervals.items() if now // every > before // every}
     return due | {"evaluate"} if now >= run.images else due

@@ -1,10 +1,8 @@
 """Ctrl-C and SIGTERM stop a run with a checkpoint."""
 
-from __future__ import annotations
-
 import signal
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -17,8 +15,7 @@ class StopSignals:
     """Context in which SIGINT and SIGTERM request a stop instead of ending the process; a second one ends it."""
 
     def __init__(self, processes: ProcessGroup, device: torch.device) -> None:
-        self.received: int | None = None
-        """The first signal that this process received."""
+        self.received: int | None = None  # the first signal that this process received
         self._processes, self._device = processes, device
         self._handlers: dict[int, Any] = {}
 
@@ -27,7 +24,7 @@ class StopSignals:
         due = self._processes.world_size == 1 or steps % _POLL_STEPS == 0
         return due and self._processes.any_rank(self.received is not None, self._device)
 
-    def __enter__(self) -> StopSignals:
+    def __enter__(self) -> Self:
         with suppress(ValueError):  # outside of the main thread, signals are left to the program
             self._handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self

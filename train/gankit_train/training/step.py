@@ -1,8 +1,6 @@
 """One training step: it knows networks, losses and optimizers, and nothing of files, clocks or logs."""
 
-from __future__ import annotations
-
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +12,9 @@ from gankit_train.training.losses import LOSSES, discriminator_targets, gradient
 
 MONITOR_EVERY = 8
 """Generator steps between two calls of `batch_statistics`, which then take less than 1 % of a step."""
+
+Score = Callable[[Tensor], Tensor]
+"""D with augmentation: images [n, c, h, w] → scores [n / packing]."""
 
 
 def train_step(
@@ -31,77 +32,66 @@ def train_step(
     Returns:
         Scalars on the device, by their names in metrics.jsonl.
     """
+
+    def score(images: Tensor) -> Tensor:
+        with autocast:
+            images_seen = gan.steps * config.optimisation.batch_size
+            scores: Tensor = gan.D(augment(images, config.objective, gan.random, images_seen), label)
+            return scores
+
     updates_g = (gan.steps + 1) % config.objective.critic_steps == 0
     set_learning_rates(gan, config)
     z = gan.random.normal(len(real), config.networks.z_dim)
     with torch.set_grad_enabled(updates_g), autocast:
         fake = gan.G(z, label)
-    metrics = discriminator_step(gan, config, real, fake.detach().float(), label, autocast)
+    metrics = discriminator_step(gan, config, score, real, fake.detach().float())
     if updates_g:
-        metrics |= generator_step(gan, config, real.detach(), fake, label, autocast)
+        metrics |= generator_step(gan, config, score, real.detach(), fake)
         update_ema(gan, config)
     gan.steps += 1
     return {name: value.detach() for name, value in metrics.items()}
 
 
-def discriminator_step(
-    gan: GAN, config: Config, real: Tensor, fake: Tensor, label: Tensor | None, autocast: torch.autocast
-) -> dict[str, Tensor]:
-    """Updates D on real and fake images, [n, c, h, w] each. Arguments and result are those of `train_step`."""
-    objective, metrics = config.objective, dict[str, Tensor]()
-    score = partial(discriminator_scores, gan, config, label=label, autocast=autocast)
+def discriminator_step(gan: GAN, config: Config, score: Score, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Updates D on real and fake images, [n, c, h, w] each, and returns its metrics."""
+    objective, loss = config.objective, LOSSES[config.objective.loss]
     real.requires_grad_(objective.r1 > 0)
     fake.requires_grad_(objective.r2 > 0)
     real_scores, fake_scores = score(real), score(fake)
     targets = discriminator_targets(objective, gan.random, len(real_scores))
-    loss = metrics["loss_d"] = LOSSES[objective.loss].discriminator(real_scores, fake_scores, targets)
-    metrics |= {"score_real": real_scores.mean(), "score_fake": fake_scores.mean()}
-    if LOSSES[objective.loss].has_accuracy:
+    total = adversarial = loss.discriminator(real_scores, fake_scores, targets)
+    metrics = {"loss_d": adversarial, "score_real": real_scores.mean(), "score_fake": fake_scores.mean()}
+    if loss.has_accuracy:
         metrics["accuracy_real"] = (real_scores > 0).float().mean()
         metrics["accuracy_fake"] = (fake_scores < 0).float().mean()
     if objective.r1 > 0:
         metrics["r1"] = gradient_norm_squared(real_scores, real).mean()
-        loss = loss + objective.r1 / 2 * metrics["r1"]
+        total = total + objective.r1 / 2 * metrics["r1"]
     if objective.r2 > 0:
         metrics["r2"] = gradient_norm_squared(fake_scores, fake).mean()
-        loss = loss + objective.r2 / 2 * metrics["r2"]
+        total = total + objective.r2 / 2 * metrics["r2"]
     if objective.gradient_penalty > 0:
         metrics["gradient_penalty"] = gradient_penalty(score, real, fake, gan.random, config.networks.packing)
-        loss = loss + objective.gradient_penalty * metrics["gradient_penalty"]
-    optimizer_step(gan, gan.D, gan.optimizer_d, loss)
-    if objective.weight_clip > 0:
-        clip_weights(gan.D, objective.weight_clip)
+        total = total + objective.gradient_penalty * metrics["gradient_penalty"]
+    optimizer_step(gan, gan.D, gan.optimizer_d, total)
+    for weights in gan.D.parameters() if objective.weight_clip > 0 else ():
+        weights.data.clamp_(-objective.weight_clip, objective.weight_clip)  # Arjovsky et al. 2017, algorithm 1
     return metrics
 
 
-def generator_step(
-    gan: GAN, config: Config, real: Tensor, fake: Tensor, label: Tensor | None, autocast: torch.autocast
-) -> dict[str, Tensor]:
-    """Updates G through its images `fake`, [n, c, h, w] with their graph. Arguments and result as for `train_step`."""
+def generator_step(gan: GAN, config: Config, score: Score, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Updates G through its images `fake`, [n, c, h, w] with their graph, and returns its metrics."""
     monitored = (gan.steps + 1) % (config.objective.critic_steps * MONITOR_EVERY) == 0
     if monitored:
         fake.retain_grad()
     loss = LOSSES[config.objective.loss]
-    score = partial(discriminator_scores, gan, config, label=label, autocast=autocast)
     gan.D.requires_grad_(False)  # the gradient passes through D; that of its own weights is not needed
     fake_scores = score(fake)
     real_scores = score(real) if loss.relativistic else fake_scores  # other losses do not use it
-    metrics = {"loss_g": loss.generator(real_scores, fake_scores)}
-    optimizer_step(gan, gan.G, gan.optimizer_g, metrics["loss_g"])
+    loss_g = loss.generator(real_scores, fake_scores)
+    optimizer_step(gan, gan.G, gan.optimizer_g, loss_g)
     gan.D.requires_grad_(True)
-    if monitored:
-        metrics |= batch_statistics(real, fake, len(fake_scores))
-    return metrics
-
-
-def discriminator_scores(
-    gan: GAN, config: Config, images: Tensor, label: Tensor | None, autocast: torch.autocast
-) -> Tensor:
-    """Scores images [n, c, h, w] after augmentation: [n / packing]."""
-    with autocast:
-        images_seen = gan.steps * config.optimisation.batch_size
-        scores: Tensor = gan.D(augment(images, config.objective, gan.random, images_seen), label)
-        return scores
+    return {"loss_g": loss_g, **(batch_statistics(real, fake, len(fake_scores)) if monitored else {})}
 
 
 def optimizer_step(gan: GAN, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -125,13 +115,6 @@ def set_learning_rates(gan: GAN, config: Config) -> None:
 
 
 @torch.no_grad()
-def clip_weights(network: nn.Module, limit: float) -> None:
-    """Clips all parameters to [-limit, limit] (Arjovsky et al., "Wasserstein GAN", 2017, algorithm 1)."""
-    for parameter in network.parameters():
-        parameter.clamp_(-limit, limit)
-
-
-@torch.no_grad()
 def update_ema(gan: GAN, config: Config) -> None:
     """Moves the averaged generator towards G. The decay warms up, so that the first weights are soon forgotten."""
     updates = (gan.steps + 1) // config.objective.critic_steps
@@ -146,11 +129,11 @@ def update_ema(gan: GAN, config: Config) -> None:
 
 @torch.no_grad()
 def batch_statistics(real: Tensor, fake: Tensor, scores: int) -> dict[str, Tensor]:
-    """Computes what `gankit_train.evaluation.diagnosis` needs to know of a batch.
+    """Computes what `gankit_train.evaluation.diagnosis` needs to know of a batch of images [n, c, h, w].
 
     Args:
-        real: [n, c, h, w].
-        fake: [n, c, h, w], with the gradient of G's loss, which is a mean over the scores.
+        real: real images.
+        fake: fake images, with the gradient of G's loss, which is a mean over the scores.
         scores: number of scores of the batch.
 
     Returns:
@@ -158,13 +141,8 @@ def batch_statistics(real: Tensor, fake: Tensor, scores: int) -> dict[str, Tenso
         the gradient that reaches G per image.
     """
     assert fake.grad is not None
-    gradient = scores * fake.grad.flatten(1).float().norm(dim=1).mean()
-    fake_spread, real_spread = _spread(fake), _spread(real)
+    # Root mean square distance of the images from their mean, on every fourth row and column.
+    real_spread, fake_spread = (x[:, :, ::4, ::4].float().var(0).mean().sqrt() for x in (real, fake))
     # If all real images are equal, fake images cannot be less diverse.
     diversity = torch.where(real_spread > 0, fake_spread / real_spread, torch.ones_like(real_spread))
-    return {"batch_diversity": diversity, "gradient_fake": gradient}
-
-
-def _spread(images: Tensor) -> Tensor:
-    """Root mean square distance of images [n, c, h, w] from their mean, on every fourth row and column."""
-    return images[:, :, ::4, ::4].float().var(0).mean().sqrt()
+    return {"batch_diversity": diversity, "gradient_fake": scores * fake.grad.flatten(1).float().norm(dim=1).mean()}
