@@ -35,8 +35,9 @@ _ABOUT = {
 }
 
 
-def _option(text: str, *flags: str, panel: str | None = None, metavar: str | None = None) -> Any:
-    return typer.Option(*flags, help=text, rich_help_panel=panel, metavar=metavar, show_default="default:" not in text)
+def _option(text: str, *flags: str, panel: str | None = None, metavar: str | None = None, parser: Any = None) -> Any:
+    shown = "default:" not in text  # else the text itself says what happens without the option
+    return typer.Option(*flags, help=text, rich_help_panel=panel, metavar=metavar, parser=parser, show_default=shown)
 
 
 Out = Annotated[Path | None, _option("Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]", panel=_COMMON)]
@@ -166,13 +167,8 @@ def _parameter(setting: Setting, default: Any) -> inspect.Parameter:
     if default not in (None, (), "") and default is not False:  # 0 is shown
         text += f" [default: {format_value(setting.name, default)}]"
     kind = type(setting.choices[0]) if setting.choices else str if setting.parse else setting.type
-    option = typer.Option(
-        help=text,
-        parser=setting.parse,
-        metavar=_METAVARS.get(setting.parse),
-        show_default=False,
-        rich_help_panel=_COMMON if setting.common else _TITLES[setting.topic],
-    )
+    panel = _COMMON if setting.common else _TITLES[setting.topic]
+    option = _option(text, panel=panel, metavar=_METAVARS.get(setting.parse), parser=setting.parse)
     annotation = Annotated[list[str] if repeatable else kind | None, option]  # type: ignore[valid-type]
     default = [] if repeatable else None
     return inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

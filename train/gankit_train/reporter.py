@@ -11,11 +11,7 @@ class Reporter:
         """Receives one line of text."""
 
     def progress(self, task: str, done: int, total: int, note: str = "") -> None:
-        """Receives the progress of a task.
+        """Receives the finished and the total units, usually images, of a task such as `training` or `packing`.
 
-        Args:
-            task: name of the task, such as `training` or `packing`.
-            done: finished units, usually images.
-            total: all units; the task is over when `done` reaches it.
-            note: text to show beside the progress.
+        The task is over when `done` reaches `total`. `note` is a text to show beside the progress.
         """

@@ -18,10 +18,8 @@ Activation = Literal["relu", "leaky-relu", "elu", "silu"]
 LossName = Literal["non-saturating", "minimax", "wasserstein", "hinge", "relativistic"]
 Augmentation = Literal["color", "translation", "cutout"]
 
-_FROM_0: Range = (0, math.inf)
-_FROM_1: Range = (1, math.inf)
-_FROM_2: Range = (2, math.inf)
-_BELOW_1: Range = (0, 0.99999)
+_FROM_0, _FROM_1, _FROM_2 = (0, math.inf), (1, math.inf), (2, math.inf)
+_BELOW_1 = (0, 0.99999)
 
 
 @dataclass(frozen=True)

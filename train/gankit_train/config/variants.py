@@ -28,14 +28,12 @@ VARIANTS: dict[Variant, dict[str, Any]] = {
 
 
 def configure(variant: str, **settings: Any) -> Config:
-    """Returns the configuration of a variant, or of a preset of it, with some settings replaced.
+    """Returns the configuration of a variant with some settings replaced; None keeps the default.
 
     >>> configure("cgan", data="avatars", size=(32, 32)).objective.loss
     'relativistic'
 
-    Args:
-        variant: key of `VARIANTS`.
-        settings: by name; None keeps the default. A `preset` takes the place of the variant's settings.
+    With `preset`, the general defaults and the preset's settings take the place of the variant's.
 
     Raises:
         UsageError: there is no such variant, preset or setting, or a value is not allowed.

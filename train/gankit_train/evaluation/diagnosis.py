@@ -132,8 +132,7 @@ SYMPTOMS = {
         ("loss_d",), 150, _oscillating,
         lambda row: f"the losses oscillate with growing amplitude: D's is {row['loss_d']:.3g} now",
         lambda config: [
-            {"lr_d": config.optimisation.lr_d / 2, "lr_g": config.optimisation.lr_g / 2},
-            {"beta1": 0.0},
+            {"lr_d": config.optimisation.lr_d / 2, "lr_g": config.optimisation.lr_g / 2}, {"beta1": 0.0},
         ]),
     "discriminator overfitting": Symptom(
         ("held_out_score_gap",), 300, lambda rows, config: rows[-1]["held_out_score_gap"] > 0.5,

@@ -107,9 +107,7 @@ def evaluate(
 def draw_neighbours(source: Path, reporter: Reporter, images: int, device: str = "auto") -> Images:
     """Draws samples of a run or a checkpoint and their nearest training images: uint8 [height, width, 3].
 
-    Raises:
-        UsageError: the training data is not available any more.
-        GankitError: the generator fails.
+    Raises UsageError if the training data is not available any more, and GankitError if the generator fails.
     """
     return neighbour_grid(*_compare(source, None, images, device, None, reporter)[1:])
 
@@ -147,11 +145,7 @@ def _label_results(names: Sequence[str], samples: Comparison, baseline: Comparis
 def _compare(
     source: Path, data: str | None, images: int, device: str, features: Path | None, reporter: Reporter
 ) -> tuple[EvaluationTarget, Comparison, Comparison]:
-    """Opens a generator and the data, and generates samples.
-
-    Returns:
-        The generator, the comparison of its samples with real images, and that of the baseline on real data.
-    """
+    """Returns the generator, the comparison of its samples with real images, and that of the baseline on real data."""
     target = open_target(source, device)
     dataset, labels_match = _open_data(target, data, reporter)
     order = fixed_permutation(len(dataset.images))

@@ -26,10 +26,8 @@ def neighbour_grid(samples: Comparison, baseline: Comparison) -> Images:
         ranked = np.argsort(distance, kind="stable")
         spread = ranked[np.linspace(0, len(ranked) - 1, min(_COLUMNS, len(ranked))).astype(int)]
         closest = f"The {name} closest to a training image, above that image {note}"
-        titled.append((closest, _row(comparison, ranked[:_COLUMNS])))
-        titled.append(
-            (f"{name.capitalize()} from the closest to the farthest of {len(ranked):,}", _row(comparison, spread))
-        )
+        farthest = f"{name.capitalize()} from the closest to the farthest of {len(ranked):,}"
+        titled += [(closest, _row(comparison, ranked[:_COLUMNS])), (farthest, _row(comparison, spread))]
     width, heights = max(row.shape[1] for _, row in titled), [row.shape[0] + _LINE + 2 * _GAP for _, row in titled]
     picture = Image.new("RGB", (width + 2 * _GAP, sum(heights)), "white")
     draw, font, y = ImageDraw.Draw(picture), ImageFont.load_default(11), 0

@@ -14,7 +14,7 @@ from gankit_train.compute.devices import pick_device
 from gankit_train.data.dataset import Fit
 from gankit_train.data.sources import BUILT_IN
 from gankit_train.metrics.pca import Images
-from gankit_train.models.checkpoints import load_checkpoint, load_generator, newest_checkpoint, run_folder
+from gankit_train.models.checkpoints import load_checkpoint, load_generator, newest_checkpoint
 from gankit_train.models.generate import generate_images
 
 
@@ -34,9 +34,7 @@ class EvaluationTarget:
 def open_target(source: Path, device: str) -> EvaluationTarget:
     """Opens a run folder, of which the newest checkpoint is taken, a checkpoint, or a file for `gankit.load`.
 
-    Raises:
-        ModelNotFoundError: there is nothing at the path.
-        ModelError: the file is damaged.
+    Raises ModelNotFoundError if there is nothing at the path, and ModelError if the file is damaged.
     """
     if not source.exists():
         raise ModelNotFoundError(f"there is nothing at {source}: give a run folder, a checkpoint or a model file")
@@ -48,7 +46,8 @@ def open_target(source: Path, device: str) -> EvaluationTarget:
 def _open_checkpoint(path: Path, device: str) -> EvaluationTarget:
     info, document = load_checkpoint(path)
     network, value_range = load_generator(info, document).to(pick_device(device)), info.config.networks.value_range
-    run, dataset, seed = run_folder(path), info.config.dataset, info.config.run.seed
+    run = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    dataset, seed = info.config.dataset, info.config.run.seed
 
     def generate(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> Images:
         return generate_images(network, z, label, value_range)

@@ -115,8 +115,3 @@ def load_generator(info: CheckpointInfo, document: dict[str, Any], ema: bool = T
     network = make_generator(info.config.networks, info.shape, len(info.labels.names) if info.labels else 0)
     network.load_state_dict(document["G_ema" if ema else "G"])
     return network.requires_grad_(False).eval()
-
-
-def run_folder(path: Path) -> Path:
-    """Returns the run folder that a checkpoint belongs to."""
-    return path.parent.parent if path.parent.name == "checkpoints" else path.parent

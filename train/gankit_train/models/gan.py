@@ -30,10 +30,7 @@ class GAN:
 def build_gan(
     config: Config, shape: Shape, k: int, device: torch.device, processes: ProcessGroup = SINGLE_PROCESS
 ) -> GAN:
-    """Builds a GAN with fresh weights, which depend on the seed alone, for data with k labels.
-
-    Unconditional variants ignore the labels.
-    """
+    """Builds a GAN with fresh weights, which depend on the seed alone. Unconditional variants ignore the k labels."""
     k = k if config.conditional else 0
     random = RandomStream(torch.Generator(device).manual_seed(config.run.seed), processes)
     with seeded_initialisation(config.run.seed):
@@ -41,6 +38,10 @@ def build_gan(
     G = G.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     D = D.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     G_ema = deepcopy(G).requires_grad_(False).eval()
+    if config.run.compile:
+        G.compile()
+        if not config.objective.has_gradient_penalty:  # torch.compile does not support second derivatives
+            D.compile()
     optimizer_g = _optimizer(config, G, config.optimisation.lr_g)
     optimizer_d = _optimizer(config, D, config.optimisation.lr_d)
     return GAN(G, G_ema, D, optimizer_g, optimizer_d, random, processes)

@@ -16,16 +16,10 @@ EVALUATION_START = 1_000_000
 def generate_images(
     network: nn.Module, z: NDArray[np.float32], label: NDArray[np.float32] | None, value_range: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """Generates images uint8 [n, height, width, channels].
+    """Generates images uint8 [n, height, width, channels] from latents [n, z_dim] and label vectors [n, k] or None.
 
-    Args:
-        network: a generator of `gankit_train.models.networks`, on any device.
-        z: latents [n, z_dim].
-        label: label vectors [n, k], or None for an unconditional network.
-        value_range: black and white in the network's output.
-
-    Raises:
-        GankitError: the output has NaN or infinite values.
+    The network may be on any device; `value_range` is black and white in its output. Raises GankitError if the output
+    has NaN or infinite values.
     """
     device = next(network.parameters()).device
     low, high = value_range

@@ -26,8 +26,7 @@ class Layer(NamedTuple):
 def plan_layers(settings: NetworkSettings, network: Literal["g", "d"], shape: Shape, k: int) -> list[Layer]:
     """Returns the convolutions of the generator, from z to the image, or of the discriminator, from image to score.
 
-    Raises:
-        UsageError: the lists differ in length, or the layers cannot produce this size, but others that are named.
+    Raises UsageError if the lists differ in length, or for impossible sizes, with the nearest that are possible.
     """
     if network == "g":
         widths, kernels, strides = settings.g_widths, settings.g_kernels, settings.g_strides

@@ -57,14 +57,14 @@ class Generator(nn.Module):
 
 def _upscaling(layer: Layer, upsample: bool, bias: bool) -> list[nn.Module]:
     """A transposed convolution, or upsampling and a convolution, which avoids checkerboards (Odena et al. 2016)."""
-    channels, kernel, stride = (layer.in_channels, layer.out_channels), layer.kernel, layer.stride
+    in_channels, out_channels, kernel, stride, in_size, out_size = layer
     if upsample:
-        larger = [nn.Upsample(layer.out_size)] if layer.out_size != layer.in_size else []
-        return [*larger, nn.Conv2d(*channels, kernel, padding=kernel // 2, bias=bias)]
+        larger = [nn.Upsample(out_size)] if out_size != in_size else []
+        return [*larger, nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2, bias=bias)]
     padding = conv_padding(kernel, stride)
-    shortest = [(size - 1) * stride - 2 * padding + kernel for size in layer.in_size]
-    missing = (layer.out_size[0] - shortest[0], layer.out_size[1] - shortest[1])
-    return [nn.ConvTranspose2d(*channels, kernel, stride, padding, missing, bias=bias)]
+    smallest = [(size - 1) * stride - 2 * padding + kernel for size in in_size]
+    missing = (out_size[0] - smallest[0], out_size[1] - smallest[1])
+    return [nn.ConvTranspose2d(in_channels, out_channels, kernel, stride, padding, missing, bias=bias)]
 
 
 class DenseGenerator(nn.Module):
@@ -110,7 +110,7 @@ class Discriminator(nn.Module):
     def __init__(self, settings: NetworkSettings, shape: Shape, k: int, random: RandomStream) -> None:
         super().__init__()
         self.packing, self.dense = settings.packing, settings.network == "mlp"
-        layers: list[tuple[Callable[..., nn.Module], nn.Module]]  # each with the normalisation that may follow it
+        layers: list[tuple[Callable[..., nn.Module], nn.Module]] = []  # each with the normalisation that may follow it
         if self.dense:
             hidden = settings.d_widths or (settings.g_widths or _MLP_WIDTHS)[::-1]
             widths = [self.packing * (math.prod(shape) + k), *hidden]
@@ -118,7 +118,9 @@ class Discriminator(nn.Module):
             features = widths[-1]
         else:
             planned = plan_layers(settings, "d", shape, k)
-            layers = [(_conv(layer), nn.BatchNorm2d(layer.out_channels)) for layer in planned]
+            for layer in planned:
+                conv = partial(nn.Conv2d, *layer[:4], conv_padding(layer.kernel, layer.stride))
+                layers.append((conv, nn.BatchNorm2d(layer.out_channels)))
             features = planned[-1].out_channels * math.prod(planned[-1].out_size)
         body: list[nn.Module] = []
         for i, (weights, norm) in enumerate(layers):
@@ -138,11 +140,6 @@ class Discriminator(nn.Module):
         x = x.reshape(len(x) // self.packing, -1, *x.shape[2:])
         scores: Tensor = self.body(x if self.dense else x.contiguous(memory_format=torch.channels_last))
         return scores.flatten().float()
-
-
-def _conv(layer: Layer) -> Callable[..., nn.Module]:
-    padding = conv_padding(layer.kernel, layer.stride)
-    return partial(nn.Conv2d, layer.in_channels, layer.out_channels, layer.kernel, layer.stride, padding)
 
 
 def make_generator(settings: NetworkSettings, shape: Shape, k: int) -> nn.Module:

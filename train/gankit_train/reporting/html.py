@@ -38,7 +38,7 @@ def write_report(run: Path, reporter: Reporter, device: str | None = None, *, ne
     Args:
         run: folder with config.json and metrics.jsonl; sample grids, checkpoints and evaluation.json are optional.
         reporter: receives progress.
-        device: to generate samples on for the search for nearest training images; None is the run's own.
+        device: where samples are generated for the search for nearest training images; None is the run's own.
         neighbours: whether to search for them, which takes a pass over the data.
 
     Raises:
@@ -57,23 +57,14 @@ def write_report(run: Path, reporter: Reporter, device: str | None = None, *, ne
         loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     text = environment.get_template("report.html.jinja").render(
-        version=__version__,
-        run=run.resolve().name,
-        config=config,
+        version=__version__, run=run.resolve().name, config=config, settings=config.to_json(),
         command=" ".join(["gan-train", config.variant, *changed]),
-        settings=config.to_json(),
-        images=rows[-1]["images"] if rows else 0,
+        images=rows[-1]["images"] if rows else 0, minutes=training_seconds(rows) / 60,
         rate=median([row["images_per_s"] for row in rows if row.get("images_per_s", 0) > 0] or [0]),
-        minutes=training_seconds(rows) / 60,
-        periods=periods,
-        checked=checked,
-        unchecked=[name for name in SYMPTOMS if name not in checked],
-        grids=list(_sample_grids(run)),
-        charts=draw_charts(rows, periods),
-        evaluation=evaluation,
-        neighbours=picture,
-        no_neighbours=no_picture,
-    )
+        periods=periods, checked=checked, unchecked=[name for name in SYMPTOMS if name not in checked],
+        grids=list(_sample_grids(run)), charts=draw_charts(rows, periods),
+        evaluation=evaluation, neighbours=picture, no_neighbours=no_picture,
+    )  # fmt: skip
     with written_whole(run / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return run / "report.html"

@@ -9,8 +9,7 @@ from gankit._errors import MissingExtraError
 def open_tensorboard(run: Path, images: int) -> Any:
     """Opens TensorBoard's SummaryWriter for a run folder and drops what was logged after so many images.
 
-    Raises:
-        MissingExtraError: tensorboard is not installed.
+    Raises MissingExtraError if tensorboard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gankit_train.config.config import Config
-from gankit_train.models.gan import GAN, build_gan
+from gankit_train.models.gan import build_gan
 from gankit_train.reporter import Reporter
 from gankit_train.training.batches import Batches
 from gankit_train.training.progress import Progress, due_tasks
@@ -50,7 +50,6 @@ def train(
         return RunResult(setup.run, progress.images)
     describe(setup, config, gan, progress)
     batches = Batches(setup.data, setup.config, setup.device, setup.processes)
-    _compile(gan, setup.config)
     if dry_run:
         train_step(gan, setup.config, *batches.after(progress.images), setup.autocast)
         setup.reporter.line("dry run: took one step and wrote nothing")
@@ -67,13 +66,6 @@ def train(
                 progress = recorder.write(due, gan, progress)
             setup.reporter.progress("training", min(now, end), end, recorder.note)
     return _finish(setup, progress, fresh, (signals.received or signal.SIGTERM) if stopped else None)
-
-
-def _compile(gan: GAN, config: Config) -> None:
-    if config.run.compile:
-        gan.G.compile()
-        if not config.objective.has_gradient_penalty:  # torch.compile does not support second derivatives
-            gan.D.compile()
 
 
 def _finish(setup: Setup, progress: Progress, fresh: bool, number: int | None) -> RunResult:

@@ -13,7 +13,7 @@ from gankit_train.models.gan import GAN
 from gankit_train.models.generate import EVALUATION_START
 from gankit_train.training.batches import Batches
 
-_MAX_IMAGES = 128
+_MAX_IMAGES = 128  # of each kind
 
 
 @torch.no_grad()
@@ -23,12 +23,9 @@ def held_out_score_gap(gan: GAN, config: Config, batches: Batches, autocast: tor
         r_v = (E[D(training)] - E[D(held out)]) / (E[D(training)] - E[D(fake)])
 
     of Karras et al., "Training Generative Adversarial Networks with Limited Data" (2020), equation 1: 0 if D scores
-    images that it has never seen like those it was trained on, 1 if it scores them like fake images. At most 128 images
-    of each kind are used.
-
-    Returns:
-        r_v, or 0 where the difference is within three standard errors (a run takes some hundred measurements, and with
-        two standard errors a good run of sixty epochs of MNIST was reported). None without held-out images.
+    images that it has never seen like those it was trained on, 1 if it scores them like fake images. 0 also where the
+    difference is within three standard errors: a run takes some hundred measurements, and with two standard errors a
+    good run of sixty epochs of MNIST was reported. None without held-out images.
     """
     packing = config.networks.packing
     n = min(_MAX_IMAGES, len(batches.held_out)) // packing * packing

@@ -1,11 +1,11 @@
 """Records a run: rows of metrics.jsonl, checkpoints, sample grids, symptoms of failure, TensorBoard."""
 
-from __future__ import annotations
-
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,7 @@ class Recorder:
     def __init__(self, setup: Setup, batches: Batches, progress: Progress) -> None:
         """Writes config.json and drops the rows of metrics.jsonl that were written after the resumed checkpoint."""
         self.setup, self.batches = setup, batches
-        self.note = ""
-        """Speed and losses since the last row, for the progress bar."""
+        self.note = ""  # speed and losses since the last row, for the progress bar
         self._metrics_file = setup.run / "metrics.jsonl"
         self._rows: list[Row] = []
         self._board = None
@@ -54,7 +53,7 @@ class Recorder:
             if setup.config.run.tensorboard:
                 self._board = open_tensorboard(setup.run, progress.images)
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,7 +74,9 @@ class Recorder:
             GankitError: the weights of the processes differ, or a file cannot be written.
         """
         row = self._summary(gan, progress.images)
-        if not all(map(math.isfinite, row.values())) or not _is_finite(gan):
+        # A step with finite losses may still have broken the weights.
+        finite = all(bool(p.isfinite().all()) for network in (gan.G, gan.D) for p in network.parameters())
+        if not finite or not all(map(math.isfinite, row.values())):
             raise self._diverged(row, progress.images)
         self.setup.processes.check_weights((gan.G, gan.D))
         speed, loss_d, loss_g = row["images_per_s"], row["loss_d"], row.get("loss_g", math.nan)
@@ -86,17 +87,14 @@ class Recorder:
         return progress
 
     def _write_files(self, due: set[Task], row: Row, gan: GAN, progress: Progress) -> Progress:
-        setup, best = self.setup, False
+        setup, former_best = self.setup, progress.best_score
         if "evaluate" in due:
             row |= setup.evaluator.evaluate(gan)
-            score = setup.evaluator.score(row)
-            best = score < progress.best_score
-            progress = Progress(progress.images, min(progress.best_score, score))
-        info = setup.checkpoint_info(progress)
+            progress = replace(progress, best_score=min(former_best, setup.evaluator.score(row)))
         if "checkpoint" in due:
-            save_checkpoint(setup.run, info, gan)
-        if best:
-            save_checkpoint(setup.run, info, gan, "best")
+            save_checkpoint(setup.run, setup.checkpoint_info(progress), gan)
+        if progress.best_score < former_best:
+            save_checkpoint(setup.run, setup.checkpoint_info(progress), gan, "best")
         if "overfitting" in due:
             gap = held_out_score_gap(gan, setup.config, self.batches, setup.autocast)
             row |= {} if gap is None else {"held_out_score_gap": round(gap, 6)}
@@ -128,7 +126,7 @@ class Recorder:
     def _with_findings(self, row: Row) -> Row:
         """Returns the row with its symptoms of failure; those that the last row did not have are reported."""
         findings = diagnose([*self._rows, row], self.setup.config)
-        known = {finding["symptom"] for finding in (self._rows[-1].get("diagnosis", []) if self._rows else [])}
+        known = {each["symptom"] for last in self._rows[-1:] for each in last.get("diagnosis", [])}
         for finding in findings:
             if finding.symptom not in known:
                 self.setup.reporter.line(f"{'warning':10}{finding}")
@@ -163,8 +161,3 @@ class Recorder:
 def sample_path(run: Path, images: int) -> Path:
     """Returns the path of the sample grid after so many images."""
     return run / "samples" / f"{images:09d}.png"
-
-
-def _is_finite(gan: GAN) -> bool:
-    """Checks all weights, which a step with finite losses may still have broken."""
-    return all(bool(p.isfinite().all()) for network in (gan.G, gan.D) for p in network.parameters())

@@ -1,7 +1,5 @@
 """Resumes a run from its newest intact checkpoint."""
 
-from __future__ import annotations
-
 import math
 from contextlib import suppress
 from dataclasses import replace
@@ -19,12 +17,9 @@ from gankit_train.training.setup import Setup, shape_text
 
 
 def resume(gan: GAN, setup: Setup, read_only: bool = False) -> Progress:
-    """Loads the newest intact checkpoint of the run folder, if there is one, into all processes.
+    """Loads the newest intact checkpoint of the run folder, if there is one, into the GAN of all processes.
 
-    Args:
-        gan: freshly built; changed in place.
-        setup: of the run.
-        read_only: keep the names of damaged checkpoints.
+    Newer checkpoints that are damaged are renamed, unless `read_only`.
 
     Raises:
         UsageError: the checkpoint was trained with other settings or data; the message names them.
@@ -52,13 +47,9 @@ def check_resumable(run: Path, before: Config, now: Config) -> None:
         began = f"--preset {before.run.preset}" if before.run.preset else "no preset"
         raise UsageError(f"{run} was started with {began}: use the same to resume, or --fresh to start another run")
     if changed:
-        both = (
-            f"{flag(name)} {format_value(name, old[name]) or 'none'}, now {format_value(name, new[name]) or 'none'}"
-            for name in changed
-        )
-        raise UsageError(
-            f"{run} was trained with {'; with '.join(both)}: use the same to resume, or --fresh to start another run"
-        )
+        texts = ([format_value(name, values[name]) or "none" for name in changed] for values in (old, new))
+        both = "; with ".join(f"{flag(name)} {a}, now {b}" for name, a, b in zip(changed, *texts, strict=True))
+        raise UsageError(f"{run} was trained with {both}: use the same to resume, or --fresh to start another run")
 
 
 def _newest_intact(run: Path, reporter: Reporter, read_only: bool) -> tuple[CheckpointInfo, dict[str, Any]] | None:

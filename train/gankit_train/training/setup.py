@@ -1,8 +1,7 @@
 """Everything about a run that is decided, checked and refused before its first step."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -33,23 +32,20 @@ _MAX_SKIPPED = 3  # names of broken images to report
 class Setup:
     """What a run computes, with what, and where its files go."""
 
-    config: Config
-    """With what was left to the data filled in."""
+    config: Config  # with what was left to the data filled in
     data: Dataset
-    run: Path
-    """Run folder."""
+    run: Path  # run folder
     processes: ProcessGroup
     device: torch.device
     autocast: torch.autocast
     evaluator: Evaluator
-    reporter: Reporter
-    """Silent in all processes but the main one."""
+    reporter: Reporter  # silent in all processes but the main one
 
     @property
     def shape(self) -> Shape:
         """Height, width and channels of the images."""
         height, width, channels = self.data.images.shape[1:]
-        return int(height), int(width), int(channels)
+        return height, width, channels
 
     @property
     def labels(self) -> Labels | None:
@@ -58,23 +54,14 @@ class Setup:
 
     def checkpoint_info(self, progress: Progress) -> CheckpointInfo:
         """Describes the run for a checkpoint."""
-        data = self.data
-        return CheckpointInfo(
-            self.config, self.shape, self.labels, data.name, data.fingerprint, progress.images, progress.best_score
-        )
+        name, fingerprint, best = self.data.name, self.data.fingerprint, progress.best_score
+        return CheckpointInfo(self.config, self.shape, self.labels, name, fingerprint, progress.images, best)
 
 
 def prepare(config: Config, reporter: Reporter, out: Path | None, fresh: bool) -> Setup:
     """Joins the other processes, chooses device and precision, packs the data, and checks all settings against it.
 
-    Args:
-        config: the settings.
-        reporter: receives messages and progress.
-        out: run folder; None takes `runs/VARIANT-DATA-SIZE`.
-        fresh: use the first free folder of that name with a number, if it exists.
-
-    Raises:
-        GankitError: settings, data or device cannot be used; the message says why and what to do.
+    Arguments and errors are those of `gankit_train.training.loop.train`.
     """
     processes = init_distributed(config.run.device, config.optimisation.batch_size, config.networks.packing)
     reporter = reporter if processes.is_main else Reporter()
@@ -90,53 +77,42 @@ def prepare(config: Config, reporter: Reporter, out: Path | None, fresh: bool) -
 
 def describe(setup: Setup, requested: Config, gan: GAN, progress: Progress) -> None:
     """Reports the settings that differ from the defaults, the data, the device, the networks and the run folder."""
-    config, data = setup.config, setup.data
+    line, preset, data = setup.reporter.line, setup.config.run.preset, setup.data
     changed = {name: value for name, value in changed_settings(requested).items() if name != "preset"}
-    base = f"preset {config.run.preset}" if config.run.preset else config.variant
     listed = ", ".join(f"{name} {format_value(name, value)}" for name, value in changed.items())
-    setup.reporter.line(f"{'settings':10}{base}" + (f" with {listed}" if listed else ", all defaults"))
-    if config.run.preset and (caveat := PRESETS[config.run.preset].caveat):
-        setup.reporter.line(f"{'caveat':10}{caveat}")
+    base = f"preset {preset}" if preset else setup.config.variant
+    line(f"{'settings':10}{base}{f' with {listed}' if listed else ', all defaults'}")
+    if preset and (caveat := PRESETS[preset].caveat):
+        line(f"{'caveat':10}{caveat}")
     labels = setup.labels.names if setup.labels else ()
     some = f", labels {', '.join(labels[:12])}{' …' if len(labels) > 12 else ''}" if labels else ""
-    setup.reporter.line(f"{'data':10}{data.name}, {len(data.images):,} images of {shape_text(setup.shape)}{some}")
+    line(f"{'data':10}{data.name}, {len(data.images):,} images of {shape_text(setup.shape)}{some}")
     processes = f", {setup.processes.world_size} processes" if setup.processes.world_size > 1 else ""
     precision = "bfloat16" if setup.autocast._enabled else "float32"
-    setup.reporter.line(f"{'device':10}{device_name(setup.device)}, {precision}{processes}")
-    g, d = count_parameters(gan.G), count_parameters(gan.D)
-    setup.reporter.line(f"{'networks':10}{g:,} parameters in G, {d:,} in D")
-    resumed = f", resumed at {progress.images:,} images" if progress.images else ""
-    setup.reporter.line(f"{'run':10}{setup.run}{resumed}")
+    line(f"{'device':10}{device_name(setup.device)}, {precision}{processes}")
+    line(f"{'networks':10}{count_parameters(gan.G):,} parameters in G, {count_parameters(gan.D):,} in D")
+    line(f"{'run':10}{setup.run}{f', resumed at {progress.images:,} images' if progress.images else ''}")
 
 
 def _open_data(config: Config, reporter: Reporter) -> Dataset:
     """Packs the data. What can be refused before packing, which may take minutes, is refused before."""
-    settings = config.dataset
+    settings, batch_size = config.dataset, config.optimisation.batch_size
     source = open_source(settings.data)
-    n = len(source.names)
     if config.networks.network == "conv":
-        height, width = settings.size or source.size
-        for network in ("g", "d"):  # raises UsageError for sizes that the networks cannot have
-            plan_layers(config.networks, network, (height, width, settings.channels or 3), 0)
+        shape = (*(settings.size or source.size), settings.channels or 3)
+        for network in ("g", "d"):
+            plan_layers(config.networks, network, shape, 0)  # raises UsageError for sizes that it cannot have
     if config.conditional and not source.label_names:
         raise UsageError(
             f"cgan needs labels and {settings.data} has none: put each class into a folder of its own, or use dcgan"
         )
-    held_out = held_out_count(n, settings.held_out)
-    if (batch_size := config.optimisation.batch_size) > n - held_out:
+    n = len(source.names)
+    if batch_size > n - (held_out := held_out_count(n, settings.held_out)):
         of_them = f", {held_out} of them held out" if held_out else ""
-        raise UsageError(
-            f"--batch-size {batch_size} is too large for {settings.data}, which has {n} images{of_them}: "
-            "use a smaller one or more data"
-        )
-    data = open_dataset(
-        source,
-        settings.size,
-        settings.channels,
-        settings.fit,
-        settings.attribute if config.conditional else (),
-        lambda done, total: reporter.progress("packing", done, total),
-    )
+        has = f"{settings.data}, which has {n} images{of_them}"
+        raise UsageError(f"--batch-size {batch_size} is too large for {has}: use a smaller one or more data")
+    labels, progress = settings.attribute if config.conditional else (), partial(reporter.progress, "packing")
+    data = open_dataset(source, settings.size, settings.channels, settings.fit, labels, progress)
     for name in data.skipped[:_MAX_SKIPPED]:
         reporter.line(f"{'skipped':10}{name}: it cannot be decoded")
     if len(data.skipped) > _MAX_SKIPPED:

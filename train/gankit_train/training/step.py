@@ -131,14 +131,8 @@ def update_ema(gan: GAN, config: Config) -> None:
 def batch_statistics(real: Tensor, fake: Tensor, scores: int) -> dict[str, Tensor]:
     """Computes what `gankit_train.evaluation.diagnosis` needs to know of a batch of images [n, c, h, w].
 
-    Args:
-        real: real images.
-        fake: fake images, with the gradient of G's loss, which is a mean over the scores.
-        scores: number of scores of the batch.
-
-    Returns:
-        `batch_diversity`, the spread of fake images divided by that of real ones, and `gradient_fake`, the mean norm of
-        the gradient that reaches G per image.
+    `batch_diversity` is the spread of fake images divided by that of real ones, `gradient_fake` the mean norm of the
+    gradient that reaches G per image. `fake` has the gradient of G's loss, which is a mean over this number of scores.
     """
     assert fake.grad is not None
     # Root mean square distance of the images from their mean, on every fourth row and column.
