@@ -1,0 +1,16 @@
+"""Fixtures of the trainer's tests."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture
+def global_random_state_stays() -> Iterator[None]:
+    """Fails if a test changes the global random state of PyTorch or NumPy: evaluations must not disturb a run."""
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    yield
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
