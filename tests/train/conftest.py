@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.helpers.datasets import quarters
+
 
 @pytest.fixture
 def global_random_state_stays() -> Iterator[None]:
@@ -22,3 +24,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Gives a test a cache of its own for packed data."""
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def quarters_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Writes 400 small labelled images, 8x8x1, into a .npz."""
+    path = tmp_path_factory.mktemp("data") / "quarters.npz"
+    classes = np.arange(400) % 4
+    np.savez(path, images=quarters(classes), labels=classes)
+    return path

@@ -234,7 +234,7 @@ def test_a_torchvision_for_another_torch_is_reported(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         GankitError,
-        match=r"does not fit the installed torch \(operator torchvision::nms does not exist\): install both .*--data PATH",
+        match=r"does not fit the installed torch \(operator torchvision::nms does not exist\): install both .*PATH",
     ):
         open_dataset("cifar10")
 
