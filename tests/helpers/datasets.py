@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -22,6 +23,11 @@ _EDGE = 8  # pixels of an image of `quarters`
 def random_images(n: int, *shape: int, seed: int = 0) -> Images:
     """Draws n images of uniform noise, by default 6x5x3 (height, width, channels)."""
     return np.random.default_rng(seed).integers(0, 256, (n, *(shape or (6, 5, 3))), dtype=np.uint8)
+
+
+def normal(n: int, d: int, seed: int = 0) -> torch.Tensor:
+    """Draws n points of a normal distribution: float64 [n, d]."""
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def quarters(classes: NDArray[np.integer], seed: int = 0) -> Images:

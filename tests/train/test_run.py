@@ -157,7 +157,7 @@ def test_compiled_networks_train_the_same_weights(tmp_path: Path, monkeypatch: p
 def test_bfloat16_trains_float32_weights_or_is_refused(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"images": 64, "precision": "bfloat16", "variant": "cgan"}
     if not pick_precision("auto", CPU)._enabled:
-        with pytest.raises(GankitError, match="--precision bfloat16 is not supported .* use float32 or auto"):
+        with pytest.raises(GankitError, match=r"--precision bfloat16 is not supported .* use float32 or auto"):
             train_small(tmp_path, **settings)
         return
     train_small(tmp_path, **settings)

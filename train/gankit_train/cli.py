@@ -1,8 +1,8 @@
 """`gan-train`: a command for each variant, with the settings of `Config` as options; evaluate, report, presets."""
 
 import inspect
-import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +33,8 @@ _ABOUT = {
     "wgan-gp": "Train with the Wasserstein loss and gradient penalty (Gulrajani et al. 2017).",
     "cgan": "Train networks that receive labels (Mirza & Osindero 2014).",
 }
+
+_REPORT_SECONDS = 30  # that the first process of a machine has to report an error before the others end
 
 
 def _option(text: str, *flags: str, panel: str | None = None, metavar: str | None = None, parser: Any = None) -> Any:
@@ -65,9 +67,12 @@ def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings:
             if not dry_run:
                 _write_report(result.run, console, complete=result.signal is None)
     except GankitError as error:
-        if local_rank() != 0:  # all processes meet the same errors, and the first of each machine reports them
-            sys.exit(error.exit_code)
-        raise
+        if local_rank() == 0:
+            raise
+        # All processes meet the same errors, and the first of each machine reports them. It must also be the first to
+        # end, as torchrun then ends the others.
+        time.sleep(_REPORT_SECONDS)
+        sys.exit(error.exit_code)
     exit_code = 0 if result.signal is None else 128 + result.signal
     shut_down(exit_code)
     if exit_code:
@@ -75,9 +80,11 @@ def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings:
 
 
 def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
-    """Writes report.html, without the search for nearest images if the run is not complete."""
-    if os.environ.get("RANK", "0") != "0":
-        return  # of several processes, the first one writes files
+    """Writes report.html from the main process, without the search for nearest images if the run is not complete."""
+    from gankit_train.compute.distributed import is_main_process
+
+    if not is_main_process():
+        return
     try:
         from gankit_train.reporting.html import write_report
 

@@ -21,10 +21,11 @@ class Progress:
 
 def due_tasks(run: RunSettings, before: int, now: int, stopped: bool) -> set[Task]:
     """Returns the tasks whose interval ended between two numbers of images, and those that end a run."""
-    due: set[Task] = {"sample", "checkpoint", "overfitting"} if stopped or now >= run.images else set()
     intervals: dict[Task, int] = {
         "log": run.log_every, "sample": run.sample_every, "checkpoint": run.checkpoint_every,
         "evaluate": run.evaluate_every, "overfitting": OVERFITTING_EVERY,
     }  # fmt: skip
-    due |= {task for task, every in intervals.items() if now // every > before // every}
-    return due | {"evaluate"} if now >= run.images else due
+    due = {task for task, every in intervals.items() if now // every > before // every}
+    if now >= run.images:
+        return due | {"sample", "checkpoint", "evaluate"}
+    return due | {"sample", "checkpoint"} if stopped else due
