@@ -58,11 +58,9 @@ def evaluate(
 
     Args:
         source: a run folder, of which the newest checkpoint is taken, a checkpoint, or a file for `gankit.load`.
-        reporter: receives progress.
         data: real images to compare with, as for `--data`; None takes the training data.
         images: number of samples.
         metrics: names from `METRICS`; empty takes all that are available.
-        device: `auto`, `cuda` or `cpu`.
         features: network for the Fréchet distance, see `open_features`.
         path: of the document, with the picture beside it; None takes `evaluation.json` in the run folder, or
             `NAME-evaluation.json` beside a model file.

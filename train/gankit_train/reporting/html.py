@@ -37,7 +37,6 @@ def write_report(run: Path, reporter: Reporter, device: str | None = None, *, ne
 
     Args:
         run: folder with config.json and metrics.jsonl; sample grids, checkpoints and evaluation.json are optional.
-        reporter: receives progress.
         device: where samples are generated for the search for nearest training images; None is the run's own.
         neighbours: whether to search for them, which takes a pass over the data.
 

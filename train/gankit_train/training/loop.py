@@ -32,7 +32,6 @@ def train(
 
     Args:
         config: the settings, see `gankit_train.config.variants.configure`.
-        reporter: receives messages and progress.
         out: run folder; None takes `runs/VARIANT-DATA-SIZE`.
         fresh: start another run beside an existing one, in the first free folder of that name with a number.
         dry_run: check everything, take one step, and write nothing but packed data.

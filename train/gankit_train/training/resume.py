@@ -62,9 +62,8 @@ def _newest_intact(run: Path, reporter: Reporter, read_only: bool) -> tuple[Chec
             reporter.line(f"{'damaged':10}{error}")
             damaged.append(path)
             continue
-        if not read_only:
-            for each in damaged:
-                each.rename(each.with_suffix(".damaged"))  # else it would count as one of the checkpoints to keep
+        for each in () if read_only else damaged:
+            each.rename(each.with_suffix(".damaged"))  # else it would count as one of the checkpoints to keep
         with suppress(GankitError):  # best.pt may be newer than this one, and must not be replaced by a worse one
             best = load_checkpoint(path.with_name("best.pt"))[0]
             if best.config.run.metrics[0] == info.config.run.metrics[0]:

@@ -24,7 +24,6 @@ def train_step(
 
     Args:
         gan: changed in place.
-        config: losses and weights.
         real: this process's part of the batch, [n, channels, height, width] in the settings' value range.
         label: labels [n, k] of the real images, which are also requested of the fake images; None without labels.
         autocast: context of the forward passes.
