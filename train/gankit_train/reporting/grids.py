@@ -24,4 +24,4 @@ def sample_grid(network: nn.Module, config: Config, labels: Labels | None) -> ND
         requests = requests[: 2 * _ROWS]
         z = np.tile(z[:_COLUMNS], (len(requests), 1))
         label = np.concatenate([labels.vectors(request, seed, 0, _COLUMNS) for request in requests])
-    return grid(generate_images(network, z, label, config.networks.value_range), _COLUMNS)
+    return grid(generate_images(network, z, label, config.networks.value_range), columns=_COLUMNS)
