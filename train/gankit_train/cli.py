@@ -89,7 +89,7 @@ def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
         from gankit_train.reporting.html import write_report
 
         console.line(f"{'report':10}{write_report(run_folder, console, neighbours=complete)}")
-    except Exception as error:  # whatever it is, the trained model exists all the same
+    except Exception as error:  # the trained model exists in spite of any error here
         console.line(f"{'report':10}not written: {one_line(error)}; gan-train report {run_folder} tries again")
 
 

@@ -57,7 +57,7 @@ def evaluate(
     """Evaluates a generator; writes a JSON document and a picture of samples and their nearest training images.
 
     Args:
-        source: a run folder, of which the newest checkpoint is taken, a checkpoint, or a file for `gankit.load`.
+        source: a run folder (its newest checkpoint), a checkpoint, or a file for `gankit.load`.
         data: real images to compare with, as for `--data`; None takes the training data.
         images: number of samples.
         metrics: names from `METRICS`; empty takes all that are available.

@@ -20,7 +20,7 @@ from gankit_train.models.generate import generate_images
 
 @dataclass(frozen=True)
 class EvaluationTarget:
-    """A generator, wherever it comes from."""
+    """A generator and what is known of its training."""
 
     model: str  # path of the checkpoint or model file
     card: Card  # size, labels and training data, as far as they are known
@@ -32,7 +32,7 @@ class EvaluationTarget:
 
 
 def open_target(source: Path, device: str) -> EvaluationTarget:
-    """Opens a run folder, of which the newest checkpoint is taken, a checkpoint, or a file for `gankit.load`.
+    """Opens a run folder (its newest checkpoint), a checkpoint, or a file for `gankit.load`.
 
     Raises ModelNotFoundError if there is nothing at the path, and ModelError if the file is damaged.
     """

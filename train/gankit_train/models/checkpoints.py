@@ -80,7 +80,7 @@ def newest_checkpoint(run: Path) -> Path:
 
 
 def load_checkpoint(path: Path) -> tuple[CheckpointInfo, dict[str, Any]]:
-    """Reads a checkpoint: what it says about its run, and the document for `restore_gan` and `load_generator`.
+    """Reads a checkpoint: the description of its run, and the document for `restore_gan` and `load_generator`.
 
     Raises:
         ModelError: the file is truncated, not a checkpoint of gan-train, or would run code.
