@@ -1,12 +1,9 @@
 """Packs a source once into one uint8 array on disk, so that no image is decoded twice."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +31,6 @@ _BROKEN_SHARE = 0.01
 Fit = Literal["crop", "pad", "resize"]
 Target = tuple[int, int, int, Fit]
 """Height, width and channels of the packed images, and how images of another shape are fitted: see `fit_image`."""
-
 Progress = Callable[[int, int], None]
 """Called with the number of packed images and the number of all images."""
 
@@ -71,7 +67,7 @@ def open_dataset(
     channels: int | None = None,
     fit: Fit = "crop",
     attributes: tuple[str, ...] = (),
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Dataset:
     """Opens the data set that `--data` names; it is packed now or found in the cache.
 
@@ -97,7 +93,7 @@ def open_dataset(
     key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels, fit]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():
-        _pack(source, (height, width, channels, fit), folder, progress or (lambda done, total: None))
+        _pack(source, (height, width, channels, fit), folder, progress)
     info = json.loads((folder / "info.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="c")  # copy-on-write: torch takes no read-only arrays
     vectors = np.ascontiguousarray(np.load(folder / "labels.npy")[:, columns])
@@ -137,28 +133,25 @@ def fit_image(image: Image.Image, height: int, width: int, channels: int, fit: F
     if fit == "crop":  # where nothing is to be cut off, rounding may go below 0, which Pillow refuses
         scale = min(image.width / width, image.height / height)
         left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
-    box = (left, top, image.width - left, image.height - top)
     if image.size != (width, height):
+        box = (left, top, image.width - left, image.height - top)
         image = image.resize((width, height), Image.Resampling.LANCZOS, box)
     return np.asarray(image).reshape(height, width, channels)
 
 
 def _pack(source: Source, target: Target, folder: Path, progress: Progress) -> None:
     """Writes the packed data into a temporary folder, which is renamed when it is complete."""
-    draft = None
+    prefix = f".{folder.name}-"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        _write(source, target, draft, progress)
-        draft.rename(folder)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as draft:
+            _write(source, target, Path(draft), progress)
+            Path(draft).rename(folder)
     except OSError as error:
         if not folder.exists():  # else another process has packed the same data meanwhile
             raise GankitError(
                 f"cannot write to the cache {folder.parent}: {error.strerror}; set GANKIT_CACHE to another folder"
             ) from error
-    finally:
-        if draft:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write(source: Source, target: Target, draft: Path, progress: Progress) -> None:
@@ -171,10 +164,8 @@ def _write(source: Source, target: Target, draft: Path, progress: Progress) -> N
         broken += failed
         progress(chunk.stop, n)
         if len(broken) > _BROKEN_SHARE * n:
-            some = ", ".join(source.names[i] for i in broken[:3])
-            raise UsageError(
-                f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; repair or remove them"
-            )
+            some, m = ", ".join(source.names[i] for i in broken[:3]), len(broken)
+            raise UsageError(f"{m} of {n} images are broken, more than 1 in 100: {some}, …; repair or remove them")
     if broken:
         good = np.delete(np.arange(n), broken)
         kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *target[:3]))
@@ -199,33 +190,33 @@ def _decode_all(source: Source, target: Target) -> Iterator[Chunk]:
     """Decodes all images, chunk by chunk in order."""
     n = len(source.names)
     chunks = [range(at, min(at + _CHUNK, n)) for at in range(0, n, _CHUNK)]
+    decode = partial(_decode_chunk, source.read, target)
     if not source.slow or len(chunks) < 3:
-        yield from (_decode_chunk(source.read, target, chunk) for chunk in chunks)
+        yield from map(decode, chunks)
         return
     # A forked process would inherit torch's thread pool in an undefined state.
     spawn = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _init_worker, (source.read, target)) as pool:
-        yield from pool.map(_decode_chunk_in_worker, chunks)
+    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _init_worker, (decode,)) as pool:
+        yield from pool.map(_decode_in_worker, chunks)
 
 
-_decode_in_worker: partial[Chunk]
+_worker_decode: Callable[[range], Chunk]
 """Set once in each worker process, so that a list of 200,000 names is not sent with every chunk."""
 
 
-def _init_worker(read: Callable[[int], Image.Image], target: Target) -> None:
-    global _decode_in_worker
+def _init_worker(decode: Callable[[range], Chunk]) -> None:
+    global _worker_decode
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    _decode_in_worker = partial(_decode_chunk, read, target)
+    _worker_decode = decode
 
 
-def _decode_chunk_in_worker(chunk: range) -> Chunk:
-    return _decode_in_worker(chunk)
+def _decode_in_worker(chunk: range) -> Chunk:
+    return _worker_decode(chunk)
 
 
 def _decode_chunk(read: Callable[[int], Image.Image], target: Target, chunk: range) -> Chunk:
-    images = np.zeros((len(chunk), *target[:3]), np.uint8)
-    broken = []
+    images, broken = np.zeros((len(chunk), *target[:3]), np.uint8), list[int]()
     for row, i in enumerate(chunk):
         try:
             image = read(i)
@@ -233,8 +224,8 @@ def _decode_chunk(read: Callable[[int], Image.Image], target: Target, chunk: ran
             raise
         except Exception:  # Pillow raises half a dozen kinds for damaged files
             broken.append(i)
-            continue
-        images[row] = fit_image(image, *target)
+        else:
+            images[row] = fit_image(image, *target)
     return chunk, images, broken
 
 
@@ -258,9 +249,8 @@ def _exclusive(data: Dataset) -> tuple[tuple[int, ...], ...]:
     together = vectors.T @ vectors
     groups: list[list[int]] = []
     for i in range(k):
-        home: Any = next((g for g in groups if all(together[i, j] == 0 for j in g)), None)
+        home = next((group for group in groups if not together[i, group].any()), None)
         if home is None:
-            groups.append([i])
-        else:
-            home.append(i)
+            groups.append(home := [])
+        home.append(i)
     return tuple(tuple(group) for group in groups if len(group) > 1)
