@@ -3,8 +3,6 @@
 A source lists its images, knows their labels and can decode any one of them; nothing is decoded when it is opened.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
@@ -62,8 +60,7 @@ class Source:
 def numpy_source(path: Path) -> Source:
     """Opens a .npy of images, or a .npz of images and labels. Nothing is ever unpickled.
 
-    Raises:
-        UsageError: the file cannot be read, or holds other arrays than `open_source` describes.
+    Raises UsageError if the file cannot be read, or holds other arrays than `open_source` describes.
     """
     images: NDArray[Any] | None
     try:
@@ -95,11 +92,9 @@ def _npz_member(archive: zipfile.ZipFile, *names: str) -> NDArray[Any] | None:
 
 def _check_images(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
     """Returns images of any layout as [n, h, w] or [n, h, w, 3], without reading a memory-mapped array."""
-    shape = array.shape
-    if array.dtype != np.uint8:
-        raise UsageError(
-            f"{path} has images of {array.dtype}: scale them to 0 … 255 and save images.round().astype('uint8')"
-        )
+    shape, dtype = array.shape, array.dtype
+    if dtype != np.uint8:
+        raise UsageError(f"{path} has images of {dtype}: scale them to 0 … 255 and save images.round().astype('uint8')")
     side = math.isqrt(shape[-1]) if shape else 0
     if array.ndim == 2 and array.size and side**2 == shape[1]:  # the layout of Quick, Draw!
         array = array.reshape(-1, side, side)
@@ -130,10 +125,9 @@ def _check_labels(path: Path, labels: NDArray[Any] | None, n: int) -> NDArray[An
 
 def idx_source(root: Path, key: str, by_name: dict[str, str]) -> Source:
     """Opens the training part of MNIST or of another data set in its format."""
-    images = _read_idx(root, by_name[IDX_IMAGES])
     if IDX_LABELS not in by_name:
         raise UsageError(f"{root} has {IDX_IMAGES} but not {IDX_LABELS}; put both there")
-    classes = _read_idx(root, by_name[IDX_LABELS])
+    images, classes = _read_idx(root, by_name[IDX_IMAGES]), _read_idx(root, by_name[IDX_LABELS])
     if images.ndim != 3 or classes.shape != images.shape[:1]:
         raise UsageError(f"{root} has images {list(images.shape)} and labels {list(classes.shape)}, which do not match")
     return array_source(_source_name(root), key, images, classes)
@@ -167,24 +161,17 @@ def array_source(
         labels: class numbers [n], of which those that occur become labels, or attributes [n, k] of 0 and 1.
         class_names: by class number; empty names each class by its number.
     """
-    if labels.ndim == 2:
+    kind: LabelKind = "classes" if labels.ndim == 1 else "attributes"
+    if kind == "attributes":
         vectors, label_names = labels, tuple(map(str, range(labels.shape[1])))
     else:
         values, columns = np.unique(labels, return_inverse=True)
         vectors = np.eye(len(values), dtype=np.uint8)[columns]
         label_names = tuple(class_names[value] if class_names else str(value) for value in values)
-    return Source(
-        name,
-        key,
-        [f"{name} {i}" for i in range(len(images))],
-        partial(_read_array, images),
-        label_names,
-        vectors,
-        "classes" if labels.ndim == 1 else "attributes",
-        images.shape[1:3],
-        channels=1 if images.ndim == 3 else 3,
-        slow=False,  # there is only scaling to do, and every worker would be sent all images
-    )
+    names, read = [f"{name} {i}" for i in range(len(images))], partial(_read_array, images)
+    size, channels = images.shape[1:3], 1 if images.ndim == 3 else 3
+    # Not slow: there is only scaling to do, and every worker process would be sent all images.
+    return Source(name, key, names, read, label_names, vectors, kind, size, channels, slow=False)
 
 
 def _read_array(images: NDArray[np.uint8], i: int) -> Image.Image:
@@ -193,20 +180,18 @@ def _read_array(images: NDArray[np.uint8], i: int) -> Image.Image:
 
 def celeba_source(root: Path, key: str, images: list[str], by_name: dict[str, str]) -> Source:
     """Opens CelebA's layout: a count, the attribute names, then `file 1 -1 …` a line. Test images are left out."""
-    paths = {PurePosixPath(name).name: name for name in images}
-    header, *lines = read_table(root, by_name[CELEBA_ATTRIBUTES]) or [[]]
-    label_names, rows = tuple(name for name in header if name != "image_id"), {line[0]: line[1:] for line in lines}
+    paths, table = {PurePosixPath(name).name: name for name in images}, by_name[CELEBA_ATTRIBUTES]
+    header, *lines = read_table(root, table) or [[]]
+    label_names = tuple(name for name in header if name != "image_id")
+    test = set[str]()
     if CELEBA_PARTITION in by_name:
         test = {line[0] for line in read_table(root, by_name[CELEBA_PARTITION]) if line[1:] == ["2"]}
-        rows = {name: row for name, row in rows.items() if name not in test}
-    rows = {name: row for name, row in rows.items() if name in paths}  # some of CelebA's images are enough
+    rows = {name: row for name, *row in lines if name in paths and name not in test}  # some of the images are enough
     for name, row in rows.items():
         if len(row) != len(label_names):
-            raise UsageError(
-                f"{by_name[CELEBA_ATTRIBUTES]} in {root} has {len(row)} values for {name}, not {len(label_names)}"
-            )
+            raise UsageError(f"{table} in {root} has {len(row)} values for {name}, not {len(label_names)}")
     if not rows or not label_names:
-        raise UsageError(f"{by_name[CELEBA_ATTRIBUTES]} in {root} lists no attributes of the training images in {root}")
+        raise UsageError(f"{table} in {root} lists no attributes of the training images in {root}")
     labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
     names = [paths[name] for name in rows]
     return Source(_source_name(root), key, names, partial(_decode, root, names), label_names, labels, "attributes")
@@ -223,14 +208,11 @@ def read_table(root: Path, name: str) -> list[list[str]]:
 
 def folder_source(root: Path, key: str, images: list[str]) -> Source:
     """Opens image files; if they are in more than one folder, the folders are their labels."""
-    folders = [str(PurePosixPath(name).parent) for name in images]
-    classes = sorted(set(folders))
-    k = len(classes) if len(classes) > 1 else 0
-    columns = np.array([classes.index(folder) for folder in folders]) if k else np.zeros(len(images), int)
-    labels = np.eye(k, dtype=np.uint8)[columns] if k else np.zeros((len(images), 0), np.uint8)
-    # The last part of a folder's path is a sufficient name if it is unique.
-    short = [PurePosixPath(name).name for name in classes]
-    label_names = tuple(short if len(set(short)) == k else classes) if k else ()
+    folders, columns = np.unique([str(PurePosixPath(name).parent) for name in images], return_inverse=True)
+    k = len(folders) if len(folders) > 1 else 0
+    labels = np.eye(len(folders), k, dtype=np.uint8)[columns]
+    short = [PurePosixPath(name).name for name in folders]  # sufficient as names if they are unique
+    label_names = tuple(short if len(set(short)) == k else folders.tolist())[:k]
     return Source(_source_name(root), key, images, partial(_decode, root, images), label_names, labels, "classes")
 
 
@@ -247,10 +229,7 @@ def _decode(root: Path, names: list[str], i: int) -> Image.Image:
 
 
 def list_files(root: Path) -> dict[str, tuple[int, int]]:
-    """Lists the files in a folder or a zip: name → size and a stamp (time or checksum) that changes with the content.
-
-    Hidden files are left out.
-    """
+    """Lists the visible files in a folder or a zip: name → size and a stamp of the content (its time or checksum)."""
     if root.is_dir():
         stats = {p.relative_to(root).as_posix(): p.stat() for p in root.rglob("*") if p.is_file()}
         listing = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
