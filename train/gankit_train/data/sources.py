@@ -1,27 +1,15 @@
 """Which source of images `--data` names: a built-in data set, a data set of torchvision, or files at a path."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from gankit._errors import UsageError
-from gankit_train.data import formats
-from gankit_train.data.builtin import (
-    DRAWN,
-    STACKED,
-    TORCHVISION,
-    celeba_folder,
-    digits_source,
-    drawn_source,
-    stacked_source,
-    torchvision_source,
-)
+from gankit_train.data import builtin, formats
 from gankit_train.data.formats import Source
 
-BUILT_IN = ("digits", *DRAWN, *TORCHVISION, STACKED)
+BUILT_IN = ("digits", *builtin.DRAWN, *builtin.TORCHVISION, builtin.STACKED)
 
 
 def open_source(data: str) -> Source:
@@ -40,21 +28,20 @@ def open_source(data: str) -> Source:
         GankitError: torchvision cannot download or read a data set.
     """
     if data == "digits":
-        return digits_source()
-    if data in DRAWN:
-        return drawn_source(data)
+        return builtin.digits_source()
+    if data in builtin.DRAWN:
+        return builtin.drawn_source(data)
     if data == "celeba":
-        return _path_source(folder := celeba_folder(), str(folder))
-    if data in TORCHVISION:
-        return torchvision_source(data)
+        return _path_source(folder := builtin.celeba_folder(), str(folder))
+    if data in builtin.TORCHVISION:
+        return builtin.torchvision_source(data)
     stacked, _, original = data.partition(":")
-    if stacked == STACKED:
-        return stacked_source(open_source(original or "mnist"))
+    if stacked == builtin.STACKED:
+        return builtin.stacked_source(open_source(original or "mnist"))
     path = Path(data).expanduser()
     if not path.exists():
-        raise UsageError(
-            f"there is no data at {data!r}: give {', '.join(BUILT_IN)}, or a path (folder, .zip, .npy, .npz)"
-        )
+        known = ", ".join(BUILT_IN)
+        raise UsageError(f"there is no data at {data!r}: give {known}, or a path (folder, .zip, .npy, .npz)")
     return _path_source(path, data)
 
 
