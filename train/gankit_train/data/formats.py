@@ -27,41 +27,29 @@ LabelKind = Literal["classes", "attributes"]
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 IDX_IMAGES, IDX_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 CELEBA_ATTRIBUTES, CELEBA_PARTITION = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
+# What is raised when a file or a member of a zip is truncated or is not what its name says.
 _READ_ERRORS = (OSError, EOFError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
-"""Raised when a file or a member of a zip is truncated or is not what its name says."""
 
 
 @dataclass(frozen=True)
 class Source:
     """Images that can be read one by one, in any process, and their labels."""
 
-    name: str
-    """Short name, fit for a folder."""
-    key: str
-    """Changes whenever the images or their labels may have changed. Part of the key of the cache."""
-    names: Sequence[str]
-    """The name of each image, for messages."""
-    read: Callable[[int], Image.Image]
-    """Decodes image i. Must be picklable, as worker processes call it."""
+    name: str  # short, fit for a folder
+    key: str  # changes whenever the images or their labels may have changed; part of the key of the cache
+    names: Sequence[Any]  # what identifies each image for `read`: the name of a file, or a number
+    read: Callable[[Any], Image.Image]  # decodes an image; must be picklable, as worker processes call it
     label_names: tuple[str, ...]
-    labels: NDArray[np.uint8]
-    """Label vectors [n, k] of 0 and 1; k may be 0."""
+    labels: NDArray[np.uint8]  # label vectors [n, k] of 0 and 1; k may be 0
     kind: LabelKind
-    size: tuple[int, int] = (64, 64)
-    """Default height and width."""
-    channels: int | None = None
-    """1 or 3 where known without decoding an image."""
-    slow: bool = True
-    """Whether decoding is slow enough for worker processes to pay off."""
-    stacked: bool = False
-    """Whether each channel is an image of its own, with labels of its own."""
+    size: tuple[int, int] = (64, 64)  # default height and width
+    channels: int | None = None  # 1 or 3 where known without decoding an image
+    slow: bool = True  # whether decoding is slow enough for worker processes to pay off
+    stacked: bool = False  # whether each channel is an image of its own, with labels of its own
 
 
 def numpy_source(path: Path) -> Source:
-    """Opens a .npy of images, or a .npz of images and labels. Nothing is ever unpickled.
-
-    Raises UsageError if the file cannot be read, or holds other arrays than `open_source` describes.
-    """
+    """Opens a .npy or .npz, see `open_source`, without unpickling. Raises UsageError if its arrays cannot be used."""
     images: NDArray[Any] | None
     try:
         if path.suffix.lower() == ".npy":
@@ -72,22 +60,14 @@ def numpy_source(path: Path) -> Source:
             with zipfile.ZipFile(path) as archive:
                 found = ", ".join(archive.namelist())
                 key = hashlib.sha256(repr([(e.filename, e.CRC) for e in archive.infolist()]).encode()).hexdigest()
-                images, labels = _npz_member(archive, "arr_0", "images"), _npz_member(archive, "arr_1", "labels")
+            with np.load(path) as arrays:
+                images, labels = arrays.get("arr_0", arrays.get("images")), arrays.get("arr_1", arrays.get("labels"))
     except (*_READ_ERRORS, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a {path.suffix} file: {one_line(error)}") from None
     if images is None:
         raise UsageError(f"{path} has no images: save them as arr_0 or images; it has {found or 'no arrays'}")
     images = _check_images(path, images)
     return array_source(_source_name(path), key, images, _check_labels(path, labels, len(images)))
-
-
-def _npz_member(archive: zipfile.ZipFile, *names: str) -> NDArray[Any] | None:
-    """Reads the first of these arrays that exists."""
-    for name in names:
-        if f"{name}.npy" in archive.namelist():
-            with archive.open(f"{name}.npy") as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    return None
 
 
 def _check_images(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -152,14 +132,10 @@ def _read_idx(root: Path, name: str) -> NDArray[np.uint8]:
 def array_source(
     name: str, key: str, images: NDArray[np.uint8], labels: NDArray[Any], class_names: Sequence[str] = ()
 ) -> Source:
-    """Makes a source of arrays in memory.
+    """Makes a source of images uint8 [n, h, w] or [n, h, w, 3] in memory.
 
-    Args:
-        name: see `Source`.
-        key: see `Source`.
-        images: uint8 [n, h, w] or [n, h, w, 3].
-        labels: class numbers [n], of which those that occur become labels, or attributes [n, k] of 0 and 1.
-        class_names: by class number; empty names each class by its number.
+    `labels` are class numbers [n], of which those that occur become labels, or attributes [n, k] of 0 and 1.
+    `class_names` go by class number; without them, each class is named by its number.
     """
     kind: LabelKind = "classes" if labels.ndim == 1 else "attributes"
     if kind == "attributes":
@@ -168,10 +144,10 @@ def array_source(
         values, columns = np.unique(labels, return_inverse=True)
         vectors = np.eye(len(values), dtype=np.uint8)[columns]
         label_names = tuple(class_names[value] if class_names else str(value) for value in values)
-    names, read = [f"{name} {i}" for i in range(len(images))], partial(_read_array, images)
+    numbers, read = range(len(images)), partial(_read_array, images)
     size, channels = images.shape[1:3], 1 if images.ndim == 3 else 3
     # Not slow: there is only scaling to do, and every worker process would be sent all images.
-    return Source(name, key, names, read, label_names, vectors, kind, size, channels, slow=False)
+    return Source(name, key, numbers, read, label_names, vectors, kind, size, channels, slow=False)
 
 
 def _read_array(images: NDArray[np.uint8], i: int) -> Image.Image:
@@ -183,9 +159,8 @@ def celeba_source(root: Path, key: str, images: list[str], by_name: dict[str, st
     paths, table = {PurePosixPath(name).name: name for name in images}, by_name[CELEBA_ATTRIBUTES]
     header, *lines = read_table(root, table) or [[]]
     label_names = tuple(name for name in header if name != "image_id")
-    test = set[str]()
-    if CELEBA_PARTITION in by_name:
-        test = {line[0] for line in read_table(root, by_name[CELEBA_PARTITION]) if line[1:] == ["2"]}
+    partition = read_table(root, by_name[CELEBA_PARTITION]) if CELEBA_PARTITION in by_name else []
+    test = {name for name, *part in partition if part == ["2"]}
     rows = {name: row for name, *row in lines if name in paths and name not in test}  # some of the images are enough
     for name, row in rows.items():
         if len(row) != len(label_names):
@@ -194,7 +169,7 @@ def celeba_source(root: Path, key: str, images: list[str], by_name: dict[str, st
         raise UsageError(f"{table} in {root} lists no attributes of the training images in {root}")
     labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
     names = [paths[name] for name in rows]
-    return Source(_source_name(root), key, names, partial(_decode, root, names), label_names, labels, "attributes")
+    return Source(_source_name(root), key, names, partial(_decode, root), label_names, labels, "attributes")
 
 
 def read_table(root: Path, name: str) -> list[list[str]]:
@@ -213,7 +188,7 @@ def folder_source(root: Path, key: str, images: list[str]) -> Source:
     labels = np.eye(len(folders), k, dtype=np.uint8)[columns]
     short = [PurePosixPath(name).name for name in folders]  # sufficient as names if they are unique
     label_names = tuple(short if len(set(short)) == k else folders.tolist())[:k]
-    return Source(_source_name(root), key, images, partial(_decode, root, images), label_names, labels, "classes")
+    return Source(_source_name(root), key, images, partial(_decode, root), label_names, labels, "classes")
 
 
 def _source_name(path: Path) -> str:
@@ -222,8 +197,8 @@ def _source_name(path: Path) -> str:
     return (path.name if path.is_dir() else path.stem) or "data"
 
 
-def _decode(root: Path, names: list[str], i: int) -> Image.Image:
-    image = Image.open(io.BytesIO(_read(root, names[i])))
+def _decode(root: Path, name: str) -> Image.Image:
+    image = Image.open(io.BytesIO(_read(root, name)))
     image.load()
     return image
 
@@ -234,8 +209,7 @@ def list_files(root: Path) -> dict[str, tuple[int, int]]:
         stats = {p.relative_to(root).as_posix(): p.stat() for p in root.rglob("*") if p.is_file()}
         listing = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
     else:
-        entries = [entry for entry in _open_zip(root).infolist() if not entry.is_dir()]
-        listing = {entry.filename: (entry.file_size, entry.CRC) for entry in entries}
+        listing = {e.filename: (e.file_size, e.CRC) for e in _open_zip(root).infolist() if not e.is_dir()}
     hidden = (".", "__MACOSX")
     return {n: s for n, s in listing.items() if not any(part.startswith(hidden) for part in PurePosixPath(n).parts)}
 
