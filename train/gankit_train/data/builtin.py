@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from gankit._errors import GankitError, UsageError, missing_extra, one_line
@@ -19,8 +18,7 @@ from gankit_train.data.cache import cache_folder
 from gankit_train.data.formats import Source, array_source, read_table
 
 STACKED = "stacked-mnist"
-DRAWN = {"bricks": bricks, "avatars": avatars}
-"""Modules with LABELS, KIND, COUNT, labels() and draw(index)."""
+DRAWN = {"bricks": bricks, "avatars": avatars}  # modules with LABELS, KIND, COUNT, labels() and draw(index)
 _CELEBA_LISTS, _CELEBA_IMAGES = ("list_attr_celeba.txt", "list_eval_partition.txt"), "img_align_celeba"
 TORCHVISION = {
     "mnist": ("MNIST", "MNIST/raw", "its four .gz files"),
@@ -43,15 +41,11 @@ def drawn_source(name: str) -> Source:
     """Opens `bricks` or `avatars`, which are drawn when they are packed."""
     module: Any = DRAWN[name]
     key = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()  # other drawing code makes another data set
-    names = [f"{name} {i}" for i in range(module.COUNT)]
-    return Source(name, key, names, module.draw, module.LABELS, module.labels(), module.KIND, channels=3)
+    return Source(name, key, range(module.COUNT), module.draw, module.LABELS, module.labels(), module.KIND, channels=3)
 
 
 def torchvision_source(name: str) -> Source:
-    """Opens the training part of `mnist`, `fashion-mnist` or `cifar10`, after downloading it if needed.
-
-    Raises GankitError if torchvision cannot be imported, or cannot download or read the data.
-    """
+    """Opens the training part of `mnist`, `fashion-mnist` or `cifar10`. Raises GankitError as `_download`."""
     data = _download(name)
     images, classes = np.asarray(data.data), np.asarray(data.targets)
     # "0 - zero" becomes 0, and "T-shirt/top" t-shirt-top, which needs no quotes in a shell.
@@ -64,7 +58,7 @@ def celeba_folder() -> Path:
     """Returns the folder of CelebA's files, after downloading them if needed.
 
     They are read by `celeba_source`: torchvision's class parses five lists on every start and needs files that nothing
-    here uses. Raises GankitError as `torchvision_source`, and if some images are missing.
+    here uses. Raises GankitError as `_download`, and if some images are missing.
     """
     folder = cache_folder() / "torchvision" / TORCHVISION["celeba"][1]
     images = folder / _CELEBA_IMAGES
@@ -77,7 +71,7 @@ def celeba_folder() -> Path:
 
 
 def _download(name: str) -> Any:
-    """Returns the data set object of torchvision, downloading the files if they are missing."""
+    """Returns torchvision's data set object after downloading missing files. Raises GankitError if that fails."""
     root, (class_name, folder, manual_files) = cache_folder() / "torchvision", TORCHVISION[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about parts of torchvision that are not used, and the age of CIFAR-10's files
@@ -108,13 +102,13 @@ def stacked_source(digits: Source) -> Source:
     if digits.kind != "classes" or not digits.label_names or digits.channels == 3:
         raise UsageError(f"{STACKED} stacks grey images with class labels, such as digits; {digits.name} has others")
     shuffle = np.random.Generator(np.random.Philox(key=0))
-    rows = np.stack([shuffle.permutation(len(digits.names)) for _ in range(3)], 1)
-    key = hashlib.sha256(f"{STACKED} {digits.key}".encode()).hexdigest()
-    names, read = [f"{STACKED} {i}" for i in range(len(rows))], partial(_read_stacked, digits.read, rows)
+    orders = [shuffle.permutation(len(digits.names)) for _ in range(3)]
+    names = list(zip(*([digits.names[i] for i in order] for order in orders), strict=True))
+    key, read = hashlib.sha256(f"{STACKED} {digits.key}".encode()).hexdigest(), partial(_read_stacked, digits.read)
     label_names = tuple(f"{colour}-{name}" for colour in ("red", "green", "blue") for name in digits.label_names)
-    labels = np.concatenate([digits.labels[column] for column in rows.T], 1)
+    labels = np.concatenate([digits.labels[order] for order in orders], 1)
     return Source(STACKED, key, names, read, label_names, labels, "attributes", digits.size, 3, digits.slow, True)
 
 
-def _read_stacked(read: Callable[[int], Image.Image], rows: NDArray[np.int64], i: int) -> Image.Image:
-    return Image.merge("RGB", [read(row).convert("L") for row in rows[i].tolist()])
+def _read_stacked(read: Callable[[Any], Image.Image], names: tuple[Any, Any, Any]) -> Image.Image:
+    return Image.merge("RGB", [read(name).convert("L") for name in names])
