@@ -15,17 +15,13 @@ BUILT_IN = ("digits", *builtin.DRAWN, *builtin.TORCHVISION, builtin.STACKED)
 def open_source(data: str) -> Source:
     """Opens the source that `--data` names: a built-in data set or a path.
 
-    `stacked-mnist` stacks the digits of `mnist`, `stacked-mnist:DATA` the images of any other `--data`.
+    `stacked-mnist` stacks the digits of `mnist`, `stacked-mnist:DATA` the images of any other `--data`. A folder or a
+    zip is read as MNIST's own files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or .csv), or as
+    image files; if these are in several folders, the folders are the labels. A .npy or .npz holds uint8 images
+    [n, h, w], [n, h, w, 1 or 3], [n, 1 or 3, h, w] or, if they are square, [n, h*w]. In a .npz they are named `arr_0`
+    or `images`, and optional labels `arr_1` or `labels`: class numbers [n], or 0 and 1 for each attribute [n, k].
 
-    A folder or a zip is read as MNIST's own files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or
-    .csv), or as image files; if these are in several folders, the folders are the labels. A .npy or .npz holds uint8
-    images [n, h, w], [n, h, w, 1 or 3], [n, 1 or 3, h, w] or, if they are square, [n, h*w]. In a .npz they are named
-    `arr_0` or `images`, and optional labels `arr_1` or `labels`: class numbers [n], or 0 and 1 for each attribute
-    [n, k].
-
-    Raises:
-        UsageError: there is nothing at the path, or nothing that can be used.
-        GankitError: torchvision cannot download or read a data set.
+    Raises UsageError if there is nothing usable at the path, GankitError if torchvision cannot download or read data.
     """
     if data == "digits":
         return builtin.digits_source()
