@@ -116,13 +116,9 @@ def local_rank() -> int:
 def init_distributed(device: str, batch_size: int, packing: int) -> ProcessGroup:
     """Joins the process group that torchrun started; returns `SINGLE_PROCESS` without torchrun.
 
-    Args:
-        device: `auto`, `cuda` or `cpu`.
-        batch_size: images of the global batch.
-        packing: images that the discriminator scores together, which must not be split.
-
-    Raises:
-        UsageError: the batch cannot be divided evenly, or there are fewer GPUs than processes on this machine.
+    `device` is auto, cuda or cpu. `batch_size` counts the images of the global batch; `packing` of them are scored
+    together and must not be split. Raises UsageError if the batch cannot be divided evenly, or if there are fewer GPUs
+    than processes on this machine.
     """
     if not dist.is_available() or not dist.is_torchelastic_launched():
         return SINGLE_PROCESS
@@ -140,8 +136,7 @@ def init_distributed(device: str, batch_size: int, packing: int) -> ProcessGroup
             raise UsageError(f"there are {n} GPUs on this machine: use torchrun --nproc-per-node {n}, not {wanted}")
         torch.cuda.set_device(local_rank())
     if not dist.is_initialized():
-        # One process may pack a large data set while the others wait.
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))  # while one packs the data
     return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 
