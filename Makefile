@@ -38,6 +38,7 @@ test: env lint types unit  ## Linters, type checks and all tests
 lint: env  ## Linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: env  ## Type checks
 	$(BIN)/mypy

@@ -22,7 +22,7 @@ from gankit_export.verify import TOLERANCES, Reference, cases
 from gankit_train.compute.files import sha256
 from gankit_train.models import checkpoints
 from tests.helpers.commands import Command, refused
-from tests.train.test_run import go
+from tests.helpers.training import train_small as go
 
 
 @pytest.fixture(scope="module", params=["dcgan", "cgan"])

@@ -11,7 +11,7 @@ import torch
 import gankit
 from gankit_export import export_run
 from tests.helpers.commands import Command
-from tests.train.test_run import go
+from tests.helpers.training import train_small as go
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 

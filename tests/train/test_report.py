@@ -1,27 +1,27 @@
-"""`report.html`: one file with everything in it, after a run and made again by `gan-train report`."""
+"""`report.html`: a single file with everything in it, written after a run and by `gan-train report`."""
 
 import base64
-import inspect
 import io
-import json
 import re
 import shutil
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gankit_train.cli import _train
-from gankit_train.config.variants import configure
-from gankit_train.reporting.html import _changed, findings
+from gankit_train.reporter import Reporter
+from gankit_train.reporting.charts import symptom_periods
+from gankit_train.reporting.html import write_report
 from tests.helpers.commands import Command, refused
+from tests.helpers.datasets import random_images
+from tests.helpers.training import read_metrics, train_small, write_metrics
 
 
 class Page(HTMLParser):
-    """What a browser would find."""
+    """Tags, text and pictures of a page, as a browser would find them."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -42,70 +42,79 @@ class Page(HTMLParser):
         return [Image.open(io.BytesIO(base64.b64decode(str(url).split(",")[1]))) for url in urls]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trains on digits, with three sample grids, and writes the report."""
+    run = tmp_path_factory.mktemp("trained") / "run"
+    train_small(run, images=320, sample_every=128)
+    write_report(run, Reporter())
+    return run
+
+
 @pytest.fixture
-def run(tmp_path: Path, command: Command) -> Path:
-    """Of digits, with three sheets."""
+def run(trained: Path, tmp_path: Path) -> Path:
+    """Returns a run folder of its own for each test."""
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_a_run_ends_with_a_self_contained_report(tmp_path: Path, command: Command) -> None:
+    run = tmp_path / "run"
     settings = ["--filters", 4, "--batch-size", 16, "--precision", "float32", "--evaluate-samples", 50]
     every = ["--log-every", 64, "--sample-every", 128]
-    result = command("gan-train", "dcgan", *settings, *every, "--images", 320, "--out", tmp_path / "run")
-    assert result.returncode == 0 and f"report    {tmp_path / 'run' / 'report.html'}" in result.stderr
-    return tmp_path / "run"
-
-
-def test_a_run_ends_with_a_report_that_needs_nothing_else(run: Path) -> None:
+    result = command("gan-train", "dcgan", *settings, *every, "--images", 320, "--out", run)
+    assert result.returncode == 0 and f"report    {run / 'report.html'}" in result.stderr
     page = Page(run / "report.html")
     links = [v for _, attrs in page.tags for k, v in attrs.items() if k in ("src", "href", "xlink:href") and v]
     assert all(link.startswith(("data:", "#")) for link in links)
     assert not re.search(r"url\((?!#)|@import|fetch\(", (run / "report.html").read_text())
-    *sheets, pairs = page.pictures()  # the last one stands in the viewer, before the strip
-    assert [sheet.size for sheet in sheets] == [(10 * 30 + 2, 8 * 30 + 2)] * 4 and pairs.width > 500
-    for said in (
-        "320 images seen of 320",
-        "No sign of failure. Looked for: D too strong, ",
+    *grids, neighbours = page.pictures()  # the last grid is in the viewer too, before the others
+    assert [grid.size for grid in grids] == [(10 * 30 + 2, 8 * 30 + 2)] * 4 and neighbours.width > 500
+    for text in (
+        "320 of 320 images seen",
+        "No symptoms of failure. Checked: D too strong, ",
         "Accuracy",
         "sliced wasserstein",
-        "gan-train dcgan --size 28x28 --channels 1 --images 320 --batch-size 16 --filters 4",
+        "gan-train dcgan --size 28x28 --channels 1 --filters 4 --batch-size 16 --images 320",
         "evaluate_samples 50",
     ):
-        assert said in page.text, said
+        assert text in page.text, text
     assert [attrs["data-seen"] for tag, attrs in page.tags if tag == "button"] == ["128", "256", "320"]
 
 
-def test_it_is_made_again_with_what_came_since(run: Path, command: Command) -> None:
+def test_gan_train_report_writes_it_again_with_later_results(run: Path, command: Command) -> None:
     whole = (run / "report.html").read_text()
     (run / "report.html").unlink()
     assert command("gan-train", "report", run).returncode == 0
     assert (run / "report.html").read_text() == whole
-    rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
-    found = {"sign": "collapse", "since": 128, "what": "G has collapsed & <more>", "try": ["--packing 2"]}
+    rows = read_metrics(run)
+    found = {"symptom": "mode collapse", "since": 128, "message": "G has collapsed & <more>", "try": ["--packing 2"]}
     rows[1]["diagnosis"], rows[-1]["diagnosis"] = [found | {"since": 64}], [found]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert (
-        command("gan-train", "evaluate", run, "--images", 100, "--measures", "authenticity,diversity").returncode == 0
-    )
+    write_metrics(run, rows)
+    evaluated = command("gan-train", "evaluate", run, "--images", 100, "--metrics", "authenticity,diversity")
+    assert evaluated.returncode == 0
     assert command("gan-train", "report", run).returncode == 0
     text = Page(run / "report.html").text
-    assert "collapse , since image 128: G has collapsed & <more>. Try --packing 2 ." in text
-    assert "collapse , from image 64 to 128, and then no more" in text
-    assert "100 samples after 320 images" in text and "1 sign of failure now" in text
+    assert "mode collapse , since image 128: G has collapsed & <more>. Try --packing 2 ." in text
+    assert "mode collapse , from image 64 to 128: G has collapsed & <more>." in text
+    assert "100 samples after 320 images" in text and "1 symptom of failure now" in text
 
 
-def test_what_cannot_be_read_costs_only_itself(tmp_path: Path, command: Command) -> None:
-    np.save(tmp_path / "pictures.npy", np.random.default_rng(0).integers(0, 256, (100, 16, 16), np.uint8))
+def test_unreadable_files_are_left_out(tmp_path: Path, command: Command) -> None:
+    np.save(tmp_path / "pictures.npy", random_images(100, 16, 16))
     small = ["--filters", 4, "--batch-size", 16, "--precision", "float32", "--evaluate-samples", 50, "--images", 64]
     assert command("gan-train", "dcgan", "--data", "pictures.npy", *small, "--out", "run").returncode == 0
     run = tmp_path / "run"
-    assert "Copies would look the same" in Page(run / "report.html").text
+    assert "Copies would look alike" in Page(run / "report.html").text
     (tmp_path / "pictures.npy").unlink()
-    (run / "evaluation.json").write_text('{"measures": {"div')
-    (run / "samples" / "best.png").write_bytes(b"a sheet that somebody has put aside")
-    (run / "samples" / "000000001.png").write_bytes(b"cut off")
+    (run / "evaluation.json").write_text('{"metrics": {"div')
+    (run / "samples" / "best.png").write_bytes(b"a picture with a name that is not a number")
+    (run / "samples" / "000000001.png").write_bytes(b"truncated")
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"images": 128, "loss_')
     assert command("gan-train", "report", run).returncode == 0
     page = Page(run / "report.html")
     assert "Not shown: there is no data at" in page.text and "pictures.npy" in page.text
-    assert len(page.pictures()) == 2  # the last sheet, in the viewer and in the strip
+    assert len(page.pictures()) == 2  # the last grid, in the viewer and in the strip
     for path in (run / "checkpoints").iterdir():
         path.unlink()
     assert command("gan-train", "report", run).returncode == 0
@@ -121,27 +130,27 @@ def test_a_report_that_fails_does_not_fail_the_run(
     monkeypatch.setattr("gankit_train.reporting.html.write_report", broken)
     small = ["--filters", 4, "--batch-size", 16, "--evaluate-samples", 50, "--images", 32]
     result = command("gan-train", "dcgan", *small, "--out", "run")
-    assert result.returncode == 0 and "not made: out of memory; gan-train report run tries again" in result.stderr
+    assert result.returncode == 0 and "not written: out of memory; gan-train report run tries again" in result.stderr
 
 
-def test_pairs_beside_other_data_are_not_taken_for_those_of_the_training_data(run: Path, command: Command) -> None:
+def test_neighbours_in_other_data_are_not_mistaken_for_training_images(run: Path, command: Command) -> None:
     before = Page(run / "report.html").pictures()[-1].tobytes()
-    np.save(run.parent / "other.npy", np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8))
-    other = ("--data", run.parent / "other.npy", "--images", 50, "--measures", "authenticity")
+    np.save(run.parent / "other.npy", random_images(100, 28, 28))
+    other = ("--data", run.parent / "other.npy", "--images", 50, "--metrics", "authenticity")
     assert command("gan-train", "evaluate", run, *other).returncode == 0
     assert command("gan-train", "report", run).returncode == 0
     page = Page(run / "report.html")
     assert page.pictures()[-1].tobytes() == before and "of other" in page.text
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path, command: Command) -> None:
-    refused(command("gan-train", "report", tmp_path), 2, "is no run folder of gan-train: it has no config.json")
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path, command: Command) -> None:
+    refused(command("gan-train", "report", tmp_path), 2, "is not a run folder of gan-train: it has no config.json")
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "metrics.jsonl").write_text("")
     refused(command("gan-train", "report", tmp_path), 1, "cannot be read as a run of gan-train")
 
 
-def test_many_sheets_are_thinned_and_the_first_and_last_stay(run: Path, command: Command) -> None:
+def test_of_many_sample_grids_the_first_the_last_and_some_between_are_shown(run: Path, command: Command) -> None:
     for i in range(1, 60):
         shutil.copy(run / "samples" / "000000320.png", run / "samples" / f"{320 + i:09d}.png")
     assert command("gan-train", "report", run).returncode == 0
@@ -149,20 +158,23 @@ def test_many_sheets_are_thinned_and_the_first_and_last_stay(run: Path, command:
     assert len(seen) == 24 and (seen[0], seen[-1]) == ("128", "379")
 
 
-def test_the_command_in_it_makes_the_same_settings() -> None:
-    config = configure("cgan", data="my pictures", size=(64, 48), attribute=("a b", "c"), d_widths=(4, 8), lr_d=2e-3)
-    flags = " ".join(_changed(config))
-    assert flags == "--data 'my pictures' --size 48x64 --attribute 'a b' --attribute c --d-widths 4,8 --lr-d 0.002"
-    assert _changed(configure("dcgan", preset="bricks-dcgan", seed=3)) == ["--preset bricks-dcgan", "--seed 3"]
-    resolved = replace(configure("vanilla", preset="mnist-mlp-tanh"), epochs=None, images=640, lr_d=1.2345678e-4)
-    assert _changed(resolved) == ["--preset mnist-mlp-tanh", "--images 640", "--lr-d 0.00012345678"]
-    known = {f"--{name.replace('_', '-')}" for name in inspect.signature(_train).parameters}
-    assert {flag.split()[0] for flag in _changed(config)} <= known
+def test_the_command_in_a_report_has_the_preset_and_the_settings_of_the_run(tmp_path: Path, command: Command) -> None:
+    line = ["vanilla", "--preset", "mnist-mlp-tanh", "--data", "digits", "--images", 64, "--lr-d", 0.001]
+    result = command("gan-train", *line, "--batch-size", 32, "--evaluate-samples", 50, "--out", "run")
+    assert result.returncode == 0, result.stderr
+    text = Page(tmp_path / "run" / "report.html").text
+    shown = re.search(r"gan-train (vanilla --[^<]*?) (?=[A-Z])", text)
+    assert shown, text
+    words = shown[1].split()
+    given = dict(zip(words[1::2], words[2::2], strict=True))
+    assert given.items() >= {"--preset": "mnist-mlp-tanh", "--data": "digits", "--lr-d": "0.001"}.items()
+    # The same command resumes the run, which is finished.
+    assert "is finished" in command("gan-train", *words, "--out", "run").stderr
 
 
-def test_signs_are_told_once_each_time_they_come() -> None:
-    told = {"sign": "collapse", "what": "it has", "try": []}
-    rows = [{"images": 10 * i} for i in range(1, 9)]
+def test_a_symptom_that_returns_is_another_period() -> None:
+    found = {"symptom": "mode collapse", "message": "it has", "try": []}
+    rows: list[dict[str, Any]] = [{"images": 10 * i} for i in range(1, 9)]
     for i in (1, 2, 5, 6, 7):
-        rows[i]["diagnosis"] = [told | {"since": 10 if i < 5 else 50}]  # type: ignore[assignment]
-    assert [(each.since, each.until) for each in findings(rows)] == [(10, 30), (50, None)]
+        rows[i]["diagnosis"] = [found | {"since": 10 if i < 5 else 50}]
+    assert [(each.since, each.until) for each in symptom_periods(rows)] == [(10, 30), (50, None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,8 @@ _ABOUT = {
     "cgan": "Train networks that receive labels (Mirza & Osindero 2014).",
 }
 
+_REPORT_SECONDS = 30  # that the first process of a machine has to report an error before the others end
+
 Out = Annotated[
     Path | None,
     typer.Option(help="Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]", rich_help_panel=_COMMON),
@@ -76,9 +79,12 @@ def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings:
             if not dry_run:
                 _write_report(result.run, console, complete=result.signal is None)
     except GankitError as error:
-        if local_rank() != 0:  # all processes meet the same errors, and the first of each machine reports them
-            sys.exit(error.exit_code)
-        raise
+        if local_rank() == 0:
+            raise
+        # All processes meet the same errors, and the first of each machine reports them. It must also be the first to
+        # end, as torchrun then ends the others.
+        time.sleep(_REPORT_SECONDS)
+        sys.exit(error.exit_code)
     exit_code = 0 if result.signal is None else 128 + result.signal
     shut_down(exit_code)
     if exit_code:
@@ -86,9 +92,12 @@ def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings:
 
 
 def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
-    """Writes report.html, without the search for nearest images if the run is not complete."""
+    """Writes report.html from the main process, without the search for nearest images if the run is not complete."""
+    from gankit_train.compute.distributed import is_main_process
     from gankit_train.reporting.html import write_report
 
+    if not is_main_process():
+        return
     try:
         console.line(f"{'report':10}{write_report(run_folder, console, neighbours=complete)}")
     except Exception as error:  # whatever it is, the trained model exists all the same
@@ -189,7 +198,7 @@ def _parameter(setting: Setting, default: Any) -> inspect.Parameter:
         text += f" One of {', '.join(map(str, setting.choices))}."
     elif setting.choices:
         text += f" Any of {', '.join(map(str, setting.choices))}."
-    if default not in (None, (), "", False):
+    if default not in (None, (), "") and default is not False:  # 0 is shown
         text += f" [default: {format_value(setting.name, default)}]"
     kind = list[str] if repeatable else str if setting.parse or setting.choices else setting.type
     kind = int if setting.name == "channels" else kind

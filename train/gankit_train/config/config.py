@@ -80,21 +80,27 @@ class Config:
         Raises:
             GankitError: an unknown setting has another value than its default.
         """
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items() if k != "variant"}
+        values = _lists_to_tuples(document)
+        variant = values.pop("variant")
         for old, new in _RENAMED.items():
             if old in values:
                 values[new] = values.pop(old)
         for name, (old, new) in _RENAMED_VALUES.items():
             values[name] = new if values.get(name) == old else values.get(name, SETTINGS[name].default)
-        known_defaults = {**_REMOVED, **(defaults or {})}
-        for name in values.keys() - SETTINGS.keys():
+        known_defaults = _REMOVED | _lists_to_tuples(defaults or {})
+        for name in [name for name in values if name not in SETTINGS]:
             value = values.pop(name)
-            if name not in known_defaults or known_defaults[name] != document[name]:
+            if name not in known_defaults or known_defaults[name] != value:
                 raise GankitError(
                     f"the setting {name} = {value!r} is unknown to this version of gankit: use the one that trained it"
                 )
         values.setdefault("held_out", 0)  # of a run that began before this setting existed
-        return cls.from_values(document["variant"], values)
+        return cls.from_values(variant, values)
+
+
+def _lists_to_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Undoes what JSON does to the values of settings."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
 
 
 TOPICS: dict[str, type] = {

@@ -52,6 +52,7 @@ def configure(variant: str, **settings: Any) -> Config:
 
 
 def changed_settings(config: Config) -> dict[str, Any]:
-    """Returns the settings that differ from the defaults of the configuration's variant, or of its preset."""
-    defaults = configure(config.variant, preset=config.run.preset or None).values()
-    return {name: value for name, value in config.values().items() if value != defaults[name]}
+    """Returns the preset, if there is one, and the settings that differ from its values or from the variant's."""
+    preset = {"preset": config.run.preset} if config.run.preset else {}
+    defaults = configure(config.variant, **preset).values()
+    return preset | {name: value for name, value in config.values().items() if value != defaults[name]}

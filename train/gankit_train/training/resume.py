@@ -45,8 +45,9 @@ def resume(gan: GAN, setup: Setup, read_only: bool = False) -> Progress:
 
 def check_resumable(run: Path, before: Config, now: Config) -> None:
     """Raises UsageError, with names and both values, if a setting changed that a resumed run must keep."""
-    old, new = before.values(), now.values()
-    changed = [name for name, setting in SETTINGS.items() if setting.fixed and old[name] != new[name]]
+    old, new = ({"variant": config.variant, **config.values()} for config in (before, now))
+    fixed = ["variant", *(name for name, setting in SETTINGS.items() if setting.fixed)]
+    changed = [name for name in fixed if old[name] != new[name]]
     if before.run.preset != now.run.preset and len(changed) > 1:
         began = f"--preset {before.run.preset}" if before.run.preset else "no preset"
         raise UsageError(f"{run} was started with {began}: use the same to resume, or --fresh to start another run")

@@ -1,4 +1,4 @@
-"""The sets that torchvision fetches, from small files in their own formats: no network, but the real torchvision."""
+"""Data sets of torchvision: the real package on small files in the original formats, without a network."""
 
 import gzip
 import hashlib
@@ -20,12 +20,12 @@ import pytest
 
 from gankit._errors import GankitError, MissingExtraError
 from gankit_train.data import open_dataset
-from tests.train.test_data import celeba, idx
+from tests.helpers.datasets import celeba_folder, idx_bytes, random_images
 
 
 @pytest.fixture(scope="session")
 def datasets() -> ModuleType:
-    """torchvision.datasets, whose package imports beside a CPU torch only without its compiled operators."""
+    """Imports torchvision.datasets; with a CPU build of torch, this works only without its compiled operators."""
     if importlib.util.find_spec("torchvision") is None:
         pytest.skip("torchvision is not installed")
     import torch
@@ -52,7 +52,7 @@ def datasets() -> ModuleType:
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where torchvision is told to look."""
+    """Returns the folder in which torchvision looks for files."""
     monkeypatch.setenv("GANKIT_CACHE", str(tmp_path / "cache"))
     root = tmp_path / "cache" / "torchvision"
     root.mkdir(parents=True)
@@ -63,13 +63,13 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), np.uint8)
+IMAGES = random_images(6, 28, 28)
 CLASSES = np.array([9, 0, 1, 6, 0, 9], np.uint8)
 MNIST_FILES = {
-    "train-images-idx3-ubyte": idx(IMAGES),
-    "train-labels-idx1-ubyte": idx(CLASSES),
-    "t10k-images-idx3-ubyte": idx(IMAGES[:2]),
-    "t10k-labels-idx1-ubyte": idx(CLASSES[:2]),
+    "train-images-idx3-ubyte": idx_bytes(IMAGES),
+    "train-labels-idx1-ubyte": idx_bytes(CLASSES),
+    "t10k-images-idx3-ubyte": idx_bytes(IMAGES[:2]),
+    "t10k-labels-idx1-ubyte": idx_bytes(CLASSES[:2]),
 }
 
 
@@ -88,7 +88,7 @@ def mnist_files(root: Path, kind: str = "MNIST") -> Path:
         ("fashion-mnist", "FashionMNIST", ("t-shirt-top", "trouser", "shirt", "ankle-boot")),
     ],
 )
-def test_mnist_and_its_like(
+def test_mnist_and_fashion_mnist_are_read(
     datasets: ModuleType, root: Path, name: str, kind: str, label_names: tuple[str, ...]
 ) -> None:
     mnist_files(root, kind)
@@ -99,7 +99,9 @@ def test_mnist_and_its_like(
     assert data.labels is not None and data.labels.find("0" if name == "mnist" else "T-shirt") == 0
 
 
-def test_packed_files_put_there_by_hand(datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_files_may_be_put_there_by_hand(
+    datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw, resources = root / "MNIST" / "raw", []
     raw.mkdir(parents=True)
     for name, content in MNIST_FILES.items():
@@ -109,14 +111,16 @@ def test_packed_files_put_there_by_hand(datasets: ModuleType, root: Path, monkey
     assert np.array_equal(open_dataset("mnist").images[..., 0], IMAGES)
 
 
-def test_damaged_files_are_told_from_missing_ones(datasets: ModuleType, root: Path) -> None:
+def test_damaged_files_are_reported_with_what_to_do(datasets: ModuleType, root: Path) -> None:
     raw = mnist_files(root)
     (raw / "train-images-idx3-ubyte").write_bytes(MNIST_FILES["train-images-idx3-ubyte"][:-9])
-    with pytest.raises(GankitError, match=r"torchvision cannot fetch mnist \(.+\): try again, or put .*MNIST/raw"):
+    with pytest.raises(
+        GankitError, match=r"torchvision cannot download mnist \(.+\): try again, or replace .*MNIST/raw"
+    ):
         open_dataset("mnist")
 
 
-def test_cifar10(datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cifar10_is_read(datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(1).integers(0, 256, (10, 3, 32, 32), np.uint8)
     classes = [0, 0, 3, 9, 3, 0, 9, 9, 9, 0]
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -131,7 +135,7 @@ def test_cifar10(datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPat
             entry = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    # torchvision knows the real files by their checksums; these are the small ones'.
+    # torchvision identifies the real files by their checksums; these are those of the small ones.
     kind, batches = datasets.CIFAR10, [f"data_batch_{i + 1}" for i in range(5)]
     monkeypatch.setattr(kind, "tgz_md5", md5((root / "cifar-10-python.tar.gz").read_bytes()))
     monkeypatch.setattr(kind, "train_list", [[name, md5(packed[name])] for name in batches])
@@ -145,8 +149,8 @@ def test_cifar10(datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPat
 
 
 def celeba_files(root: Path) -> Path:
-    """The small CelebA of the other tests as its makers offer it: images in a zip, and the lists beside it."""
-    folder = celeba(root / "celeba")
+    """Writes a small CelebA as it is offered for download: images in a zip, and the lists beside it."""
+    folder = celeba_folder(root / "celeba")
     with zipfile.ZipFile(folder / "img_align_celeba.zip", "w") as archive:
         for file in sorted((folder / "img_align_celeba").iterdir()):
             archive.write(file, file.relative_to(folder))
@@ -161,11 +165,11 @@ def celeba_files(root: Path) -> Path:
 
 @pytest.fixture
 def small_celeba(datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CelebA's files as downloaded, known to torchvision by their checksums; nothing is fetched, as all is there."""
+    """Writes CelebA's files as downloaded, with their checksums in torchvision, so that nothing is downloaded."""
     folder = celeba_files(root)
     known = [(key, md5((folder / name).read_bytes()), name) for key, _, name in datasets.CelebA.file_list]
     monkeypatch.setattr(datasets.CelebA, "file_list", known)
-    monkeypatch.setitem(sys.modules, "gdown", ModuleType("gdown"))  # which torchvision imports before it looks
+    monkeypatch.setitem(sys.modules, "gdown", ModuleType("gdown"))  # torchvision imports it before it looks for files
     return folder
 
 
@@ -177,7 +181,7 @@ def test_celeba_is_unpacked_and_read_with_its_attributes(small_celeba: Path) -> 
     assert (small_celeba / "img_align_celeba" / "000009.jpg").exists()
 
 
-def test_celeba_whose_unpacking_was_cut_short(small_celeba: Path) -> None:
+def test_an_interrupted_unpacking_of_celeba_is_noticed(small_celeba: Path) -> None:
     open_dataset("celeba", (32, 24))
     (small_celeba / "img_align_celeba" / "000005.jpg").unlink()
     with pytest.raises(GankitError, match="img_align_celeba has 9 of 10 images: delete that folder"):
@@ -186,20 +190,20 @@ def test_celeba_whose_unpacking_was_cut_short(small_celeba: Path) -> None:
 
 def test_celeba_put_there_by_hand_needs_no_torchvision(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    celeba(root / "celeba")
+    celeba_folder(root / "celeba")
     assert len(open_dataset("celeba", (32, 24)).images) == 9
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "words"),
     [
-        ("mnist", "MNIST", "its four .gz files into .*torchvision/MNIST/raw"),
-        ("fashion-mnist", "FashionMNIST", "its four .gz files into .*torchvision/FashionMNIST/raw"),
-        ("cifar10", "CIFAR10", "cifar-10-python.tar.gz into .*torchvision"),
-        ("celeba", "CelebA", "list_attr_celeba.txt, .* and the folder img_align_celeba into .*torchvision/celeba"),
+        ("mnist", "MNIST", "torchvision/MNIST/raw by its four .gz files"),
+        ("fashion-mnist", "FashionMNIST", "torchvision/FashionMNIST/raw by its four .gz files"),
+        ("cifar10", "CIFAR10", "torchvision by cifar-10-python.tar.gz"),
+        ("celeba", "CelebA", "torchvision/celeba by list_attr_celeba.txt, .* and the folder img_align_celeba"),
     ],
 )
-def test_no_network(
+def test_a_missing_network_is_reported_with_the_files_to_put_there(
     datasets: ModuleType, root: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str, words: str
 ) -> None:
     def fail(self: object) -> None:
@@ -207,7 +211,7 @@ def test_no_network(
 
     monkeypatch.setattr(getattr(datasets, kind), "download", fail)
     with pytest.raises(
-        GankitError, match=rf"cannot fetch {name} \(.*Name or service not known>\): try again, or put {words}"
+        GankitError, match=rf"cannot download {name} \(.*Name or service not known>\): try again, or replace .*{words}"
     ) as caught:
         open_dataset(name)
     assert "\n" not in str(caught.value)
@@ -215,12 +219,12 @@ def test_no_network(
 
 @pytest.fixture
 def no_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes the next import of torchvision a first one."""
+    """Forgets that torchvision was imported."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
         monkeypatch.delitem(sys.modules, name)
 
 
-def test_a_torchvision_for_another_torch(
+def test_a_torchvision_for_another_torch_is_reported(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_torchvision: None
 ) -> None:
     (tmp_path / "torchvision").mkdir()
@@ -230,12 +234,12 @@ def test_a_torchvision_for_another_torch(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         GankitError,
-        match=r"does not fit the torch .*\(operator torchvision::nms does not exist\): install both .*--data PATH",
+        match=r"does not fit the installed torch \(operator torchvision::nms does not exist\): install both .*PATH",
     ):
         open_dataset("cifar10")
 
 
-def test_without_torchvision(root: Path, monkeypatch: pytest.MonkeyPatch, no_torchvision: None) -> None:
+def test_a_missing_torchvision_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch, no_torchvision: None) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(MissingExtraError, match=r"the mnist data set .*gankit\[train\]"):
         open_dataset("mnist")
