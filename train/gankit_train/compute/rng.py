@@ -33,8 +33,7 @@ class RandomStream:
         """Samples a mask with the shape, dtype and memory format of `x`: 1 with probability `keep`, else 0."""
         channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        size = (self._global(len(x)), *x.shape[1:])
-        mask = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
+        mask = torch.empty(self._global(len(x)), *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout)
         return self._local(mask.bernoulli_(keep, generator=self.generator))
 
     def _global(self, n: int) -> int:
