@@ -25,10 +25,9 @@ def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> float:
     averaged over the bands of a Laplacian pyramid. Patches are hardly sensitive to repeated images, so the images
     themselves, downscaled to at most 16 pixels, are one more term of the average.
 
-    For two samples of one distribution it is not 0 but about 0.02 for 2,000 images in each set and 0.04 for 500; this
+    Images are uint8 [n, height, width, channels]; the seed is that of the patch positions and directions. For two
+    samples of one distribution the distance is not 0 but about 0.02 for 2,000 images in each set and 0.04 for 500; this
     floor falls as 1/√n. Values are comparable only for the same real images, number of fake images and seed.
-
-    Images are uint8 [n, height, width, channels]; the seed is that of the patch positions and directions.
     """
     generator = torch.Generator().manual_seed(seed)
     # Image i of both sets has its patches at the same positions, so that identical sets have distance 0 exactly.
