@@ -37,7 +37,7 @@ class Source:
 
     name: str  # short, fit for a folder
     key: str  # changes whenever the images or their labels may have changed; part of the key of the cache
-    names: Sequence[Any]  # what identifies each image for `read`: the name of a file, or a number
+    names: Sequence[Any]  # what identifies each image for `read`: a file name, a number, or three of these
     read: Callable[[Any], Image.Image]  # decodes an image; must be picklable, as worker processes call it
     label_names: tuple[str, ...]
     labels: NDArray[np.uint8]  # label vectors [n, k] of 0 and 1; k may be 0
