@@ -20,6 +20,8 @@ def run(program: str, command: Callable[..., Any] | typer.Typer) -> NoReturn:
     """
     if isinstance(command, typer.Typer):
         app = command
+        # Plain help and errors: rich would take [default: 64] for markup and break errors into a box.
+        app.pretty_exceptions_enable, app.rich_markup_mode = False, None
     else:
         app = typer.Typer(
             add_completion=False,

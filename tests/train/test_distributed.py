@@ -28,6 +28,7 @@ def test_two_processes_compute_what_one_does_with_all_images(tmp_path: Path) -> 
 
 def test_torchrun_trains_one_run_that_one_process_can_resume(tmp_path: Path) -> None:
     command = [GAN_TRAIN, "cgan", "--filters", 4, "--batch-size", 16, "--out", "run", "--log-every", 64]
+    command += ["--evaluate-samples", 50]
     reported = stderr_of(*TORCHRUN, "--no-python", *command, "--images", 128, cwd=tmp_path)
     # Only the main process reports and writes.
     assert "2 processes" in reported and reported.count("gan-export run") == reported.count("report.html") == 1

@@ -13,6 +13,7 @@ from gankit_train.data import open_dataset
 from gankit_train.models.gan import build_gan
 from gankit_train.training.batches import Batches
 from gankit_train.training.overfitting import held_out_score_gap
+from gankit_train.training.progress import due_tasks
 from tests.helpers.training import CPU, FLOAT32, load_state, read_metrics, states_equal, train_small
 
 
@@ -60,9 +61,14 @@ def test_the_gap_is_measured_at_its_own_interval_however_rare_sample_grids_are(
     monkeypatch.setattr("gankit_train.training.progress.OVERFITTING_EVERY", 96)
     train_small(tmp_path / "rare", images=320, sample_every=10_000_000)
     measured = [row["images"] for row in read_metrics(tmp_path / "rare") if "held_out_score_gap" in row]
-    assert measured == [96, 192, 288, 320]  # and at the end
+    assert measured == [96, 192, 288]
     monkeypatch.undo()
-    train_small(tmp_path / "end", images=320, sample_every=32)
-    measured = [row["images"] for row in read_metrics(tmp_path / "end") if "held_out_score_gap" in row]
-    assert measured == [320]  # in a run that is shorter than the interval
-    assert states_equal(load_state(tmp_path / "rare"), load_state(tmp_path / "end"))
+    train_small(tmp_path / "never", images=320)  # fewer images than the interval
+    assert not any("held_out_score_gap" in row for row in read_metrics(tmp_path / "never"))
+    assert states_equal(load_state(tmp_path / "rare"), load_state(tmp_path / "never"))
+
+
+def test_the_interval_is_25000_images() -> None:
+    run = configure("dcgan").run
+    due = [now for now in range(1000, 100_000, 1000) if "overfitting" in due_tasks(run, now - 1000, now, stopped=False)]
+    assert due == [25_000, 50_000, 75_000]

@@ -34,4 +34,4 @@ def due_tasks(run: RunSettings, before: int, now: int, stopped: bool) -> set[Tas
     due = {task for task, every in intervals.items() if now // every > before // every}
     if now >= run.images:
         due |= {"evaluate"}
-    return due | {"sample", "checkpoint", "overfitting"} if stopped or now >= run.images else due
+    return due | {"sample", "checkpoint"} if stopped or now >= run.images else due
