@@ -36,7 +36,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     The distance of normal distributions with these means and covariances (Dowson & Landau 1982). It is FID only on
     the Inception features that Heusel et al. (2017) define.
     """
-    covariance_real, covariance_fake = (torch.atleast_2d(torch.cov(x.T)) for x in (real, fake))
+    covariance_real, covariance_fake = (torch.cov(x.T).view(x.shape[1], -1) for x in (real, fake))
     values, vectors = torch.linalg.eigh(covariance_real)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
     # ΣΤ and Σ^½ Τ Σ^½ have the same eigenvalues, and the latter is symmetric.
