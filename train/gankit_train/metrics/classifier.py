@@ -50,7 +50,7 @@ class Head:
 
 
 def label_heads(data: Dataset) -> tuple[Head, ...]:
-    """Returns a head for each group of labels of which every image has exactly one, and for each other label."""
+    """Returns a head for each group of labels if every image has exactly one of them, and for each other label."""
     groups = [g for g in (data.labels.exclusive if data.labels else ()) if (data.vectors[:, g].sum(1) == 1).all()]
     grouped = {column for group in groups for column in group}
     return tuple(map(Head, [*groups, *((i,) for i in range(len(data.label_names)) if i not in grouped)]))
