@@ -74,7 +74,7 @@ class Reference:
 class Comparison:
     """Generated images and their reference.
 
-    For the baseline on real data, `fake` holds real images, each of which is left out of the data it is compared with.
+    For the baseline on real data, `fake` holds real images; each one is left out of the data it is compared with.
     """
 
     reference: Reference
