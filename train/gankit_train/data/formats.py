@@ -134,7 +134,7 @@ def array_source(
 ) -> Source:
     """Makes a source of images uint8 [n, h, w] or [n, h, w, 3] in memory.
 
-    `labels` are class numbers [n], of which those that occur become labels, or attributes [n, k] of 0 and 1.
+    `labels` are class numbers [n]; those that occur become labels. Or they are attributes [n, k] of 0 and 1.
     `class_names` go by class number; without them, each class is named by its number.
     """
     kind: LabelKind = "classes" if labels.ndim == 1 else "attributes"
