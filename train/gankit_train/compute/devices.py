@@ -1,18 +1,12 @@
 """The device and the precision of a run."""
 
-from __future__ import annotations
-
 import torch
 
 from gankit._errors import DeviceError
 
 
 def pick_device(name: str) -> torch.device:
-    """Returns the device of that name; `auto` is CUDA where it is available, else the CPU.
-
-    Raises:
-        DeviceError: `cuda` is not available.
-    """
+    """Returns the device `cpu`, `cuda` or `auto`, which prefers CUDA. Raises DeviceError if `cuda` is not available."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         why = "this torch is built without CUDA" if torch.version.cuda is None else "no NVIDIA driver or GPU was found"
@@ -21,14 +15,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.autocast:
-    """Returns the autocast context for forward passes.
+    """Returns the autocast context for forward passes in `float32`, `bfloat16` or `auto`.
 
-    Args:
-        name: `float32`, `bfloat16`, or `auto` for bfloat16 where the hardware computes it natively.
-        device: where the networks are.
-
-    Raises:
-        DeviceError: `bfloat16` was requested and the hardware does not support it.
+    `auto` is bfloat16 where the device computes it natively. Raises DeviceError if `bfloat16` is not supported.
     """
     if device.type == "cuda":
         supported = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -4,8 +4,6 @@ The networks stay plain modules, and gradients are averaged by one all-reduce be
 StyleGAN3. DistributedDataParallel computes wrong gradients for a penalty that has a backward pass of its own.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -14,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from gankit._errors import GankitError, UsageError
@@ -48,26 +46,20 @@ class ProcessGroup:
             for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def broadcast_weights(self, modules: Iterable[torch.nn.Module]) -> None:
+    def broadcast_weights(self, modules: Iterable[nn.Module]) -> None:
         """Copies parameters and buffers from rank 0 to all processes."""
         if self.world_size > 1:
             for module in modules:
                 for value in module.state_dict().values():
                     dist.broadcast(value, 0)
 
-    def check_weights(self, modules: Iterable[torch.nn.Module]) -> None:
-        """Compares the parameters of all processes with those of rank 0.
-
-        Raises:
-            GankitError: they differ in any process. Raised in every process.
-        """
+    def check_weights(self, modules: Iterable[nn.Module]) -> None:
+        """Raises GankitError in every process if the parameters of any process differ from those of rank 0."""
         if self.world_size > 1:
             local = torch.stack([p.detach().double().sum() for module in modules for p in module.parameters()])
             main = local.clone()
             dist.broadcast(main, 0)
-            different = (local != main).any().float()
-            dist.all_reduce(different)
-            if different:
+            if self.any_rank(bool((local != main).any()), local.device):
                 raise GankitError("the weights of the processes differ: use the same software on all machines")
 
     def any_rank(self, flag: bool, device: torch.device) -> bool:
@@ -82,48 +74,38 @@ class ProcessGroup:
         """Runs `make` in rank 0 alone and returns its result, or raises its GankitError, in every process."""
         if self.world_size == 1:
             return make()
-        box: list[Any] = [_try(make) if self.is_main else None]
-        dist.broadcast_object_list(box, 0)
-        return _result(box[0])  # type: ignore[no-any-return]
+        outcome: list[Any] = [(None, None)]  # the result and the error
+        if self.is_main:
+            try:
+                outcome = [(make(), None)]
+            except GankitError as error:  # sent as well, since the other processes would wait for ever
+                outcome = [(None, error)]
+        dist.broadcast_object_list(outcome, 0)
+        result, failure = outcome[0]
+        if failure:
+            raise failure
+        return result  # type: ignore[no-any-return]
 
     def local_rank_zero_first(self, make: Callable[[], T]) -> T:
         """Runs `make` in the first process of each machine, then in the others, which find its results cached."""
-        if self.world_size == 1:
+        if self.world_size > 1 and local_rank() > 0:
+            dist.barrier()
+        try:
             return make()
-        outcome = _try(make) if local_rank() == 0 else None
-        dist.barrier()
-        return _result(outcome or _try(make))  # type: ignore[no-any-return]
+        finally:  # after an error too, since the other processes would wait for ever
+            if self.world_size > 1 and local_rank() == 0:
+                dist.barrier()
 
     def check_same(self, value: object, name: str) -> None:
-        """Compares a picklable value of all processes with that of rank 0.
-
-        Raises:
-            GankitError: a process has another value. Raised in every process, so that the first one can report it.
-        """
-        if self.world_size == 1:
-            return
-        values: list[object] = [None] * self.world_size
-        dist.all_gather_object(values, value)
+        """Raises GankitError in every process if a picklable value differs between the processes."""
+        values: list[object] = [value] * self.world_size
+        if self.world_size > 1:
+            dist.all_gather_object(values, value)
         if other := [rank for rank, each in enumerate(values) if each != values[0]]:
             raise GankitError(f"process {other[0]} has different {name} from process 0: start all of them alike")
 
 
 SINGLE_PROCESS = ProcessGroup()
-
-
-def _try(make: Callable[[], T]) -> tuple[Any, GankitError | None]:
-    """Catches an error of one process, so that the others do not wait for it for ever."""
-    try:
-        return make(), None
-    except GankitError as error:
-        return None, error
-
-
-def _result(outcome: tuple[Any, GankitError | None]) -> Any:
-    value, error = outcome
-    if error is not None:
-        raise error
-    return value
 
 
 def local_rank() -> int:
@@ -139,33 +121,27 @@ def is_main_process() -> bool:
 def init_distributed(device: str, batch_size: int, packing: int) -> ProcessGroup:
     """Joins the process group that torchrun started; returns `SINGLE_PROCESS` without torchrun.
 
-    Args:
-        device: `auto`, `cuda` or `cpu`.
-        batch_size: images of the global batch.
-        packing: images that the discriminator scores together, which must not be split.
-
-    Raises:
-        UsageError: the batch cannot be divided evenly, or there are fewer GPUs than processes on this machine.
+    `device` is auto, cuda or cpu. `batch_size` counts the images of the global batch; `packing` of them are scored
+    together and must not be split. Raises UsageError if the batch cannot be divided evenly, or if there are fewer GPUs
+    than processes on this machine.
     """
     if not dist.is_available() or not dist.is_torchelastic_launched():
         return SINGLE_PROCESS
     world_size = int(os.environ["WORLD_SIZE"])
-    if batch_size % (world_size * packing) or batch_size < 2 * world_size * packing:
+    unit = world_size * packing
+    if batch_size % unit or batch_size < 2 * unit:
         raise UsageError(
             f"--batch-size {batch_size} cannot be divided among {world_size} processes of at least {2 * packing} "
-            f"images each: use a multiple of {world_size * packing}, such as {world_size * packing * 16}"
+            f"images each: use a multiple of {unit}, such as {16 * unit}"
         )
     cuda = device != "cpu" and torch.cuda.is_available()
     if cuda:
         # Checked by all processes of the machine and not only by those without a GPU: the first one reports it.
-        if (wanted := int(os.environ["LOCAL_WORLD_SIZE"])) > (found := torch.cuda.device_count()):
-            raise UsageError(
-                f"there are {found} GPUs on this machine: use torchrun --nproc-per-node {found}, not {wanted}"
-            )
+        if (wanted := int(os.environ["LOCAL_WORLD_SIZE"])) > (n := torch.cuda.device_count()):
+            raise UsageError(f"there are {n} GPUs on this machine: use torchrun --nproc-per-node {n}, not {wanted}")
         torch.cuda.set_device(local_rank())
     if not dist.is_initialized():
-        # One process may pack a large data set while the others wait.
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=timedelta(hours=2))  # while one packs the data
     return ProcessGroup(dist.get_rank(), dist.get_world_size())
 
 

@@ -1,7 +1,5 @@
 """Files written by `torch.save`, read without running code from them."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import pickle
@@ -18,10 +16,8 @@ from gankit._errors import GankitError, ModelError, UsageError, one_line
 def load_tensors(path: Path) -> Any:
     """Loads a file of `torch.save` that holds only tensors, numbers, texts and containers, onto the CPU.
 
-    Raises:
-        UsageError: there is no such file.
-        ModelError: the file is truncated, is not a file of `torch.save`, or would run code when unpickled.
-        GankitError: the file cannot be read at the moment.
+    Raises UsageError if there is no such file, GankitError if it cannot be read at the moment, and ModelError if it is
+    truncated, is not a file of `torch.save`, or would run code when it is unpickled.
     """
     try:
         with warnings.catch_warnings():

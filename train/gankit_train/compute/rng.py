@@ -1,7 +1,5 @@
 """Random numbers of a run: drawn from one generator and independent of how many processes share a batch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,21 +23,17 @@ class RandomStream:
 
     def normal(self, n: int, *shape: int) -> Tensor:
         """Samples N(0, 1): float32 [n, *shape] for the n local images."""
-        drawn = torch.randn(self._global(n), *shape, generator=self.generator, device=self.generator.device)
-        return self._local(drawn)
+        return self._local(torch.randn(self._global(n), *shape, generator=self.generator, device=self.generator.device))
 
     def uniform(self, n: int, *shape: int) -> Tensor:
         """Samples U(0, 1): float32 [n, *shape] for the n local images."""
-        drawn = torch.rand(self._global(n), *shape, generator=self.generator, device=self.generator.device)
-        return self._local(drawn)
+        return self._local(torch.rand(self._global(n), *shape, generator=self.generator, device=self.generator.device))
 
     def dropout_mask(self, x: Tensor, keep: float) -> Tensor:
         """Samples a mask with the shape, dtype and memory format of `x`: 1 with probability `keep`, else 0."""
         channels_last = x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)
-        memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        mask = torch.empty(
-            self._global(len(x)), *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=memory_format
-        )
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        mask = torch.empty(self._global(len(x)), *x.shape[1:], dtype=x.dtype, device=x.device, memory_format=layout)
         return self._local(mask.bernoulli_(keep, generator=self.generator))
 
     def _global(self, n: int) -> int:

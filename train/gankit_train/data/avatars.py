@@ -6,26 +6,22 @@ subset of it keeps the faces learnable by a small network: one pose, no hats or 
 and mouths that remain legible at 32x32.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-if TYPE_CHECKING:
-    from dicebear import Style
-    from numpy.typing import NDArray
+from gankit._errors import missing_extra
 
 LABELS: tuple[str, ...] = ("Blond_Hair", "Black_Hair", "Brown_Hair", "Auburn_Hair", "Eyeglasses", "Smiling")
 KIND = "attributes"
 COUNT = 10_000
 SIZE = 128  # pixels on each side of a drawn face
-
 _SEED = 0x6A7E5
 HAIR = ("#f7d154", "#17151c", "#5e3418", "#c03412")  # in the order of LABELS
 _MOUTHS = (("serious", "sad"), ("smile", "tongue"))  # indexed by Smiling
@@ -57,18 +53,12 @@ def _dice() -> NDArray[np.uint64]:
 def labels() -> NDArray[np.uint8]:
     """Attributes of all faces: uint8 [COUNT, 6], 0 or 1, columns as in LABELS; exactly one hair colour a row."""
     hair, glasses, smiling = _dice()[:, :3].T
-    marks = np.zeros((COUNT, len(LABELS)), np.uint8)
-    marks[np.arange(COUNT), hair % len(HAIR)] = 1
-    marks[:, 4] = glasses < np.uint64(_GLASSES * 2**64)
-    marks[:, 5] = smiling % 2
-    return marks
-
-
-_labels = cache(labels)  # private copy for drawing: callers may write to theirs
+    colours = [hair % len(HAIR) == i for i in range(len(HAIR))]
+    return np.stack([*colours, glasses < np.uint64(_GLASSES * 2**64), smiling % 2], 1).astype(np.uint8)
 
 
 @cache
-def _style() -> Style:
+def _style() -> Any:
     """DiceBear's parsed style; checking it against its schema takes a third of a second, hence once a process."""
     from dicebear import Style
 
@@ -79,28 +69,21 @@ def _style() -> Style:
 
 def draw(index: int) -> Image.Image:
     """Face number `index` (0 <= index < COUNT): RGB, SIZE x SIZE, the same picture on every call and machine."""
-    if not 0 <= index < COUNT:
-        raise IndexError(f"avatar {index} is not in 0..{COUNT - 1}")
     try:
         import resvg_py
         from dicebear import Avatar
 
         style = _style()
     except ImportError as error:
-        from gankit._errors import missing_extra
-
         raise missing_extra("the avatars data set", "train") from error
-    marks = _labels()[index]
-    mouth, *looks = _dice()[index, 3:].tolist()
-    mouths = _MOUTHS[marks[5]]
+    hair, glasses, smiling, mouth, *looks = _dice()[index].tolist()
+    mouths = _MOUTHS[smiling % 2]
     options: dict[str, str | int] = {
-        name: choices[die % len(choices)] for die, (name, choices) in zip(looks, _LOOKS.items(), strict=True)
-    }
-    options |= {
+        **{name: choices[die % len(choices)] for die, (name, choices) in zip(looks, _LOOKS.items(), strict=True)},
         "seed": "",  # nothing is left for DiceBear to choose
-        "hairColor": HAIR[marks[:4].argmax()],
+        "hairColor": HAIR[hair % len(HAIR)],
         "mouthVariant": mouths[mouth % len(mouths)],
-        "accessoriesProbability": 100 * int(marks[4]),
+        "accessoriesProbability": 100 * (glasses < _GLASSES * 2**64),
         "facialHairProbability": 0,
     }
     svg = Avatar(style, options).to_string().replace('viewBox="0 0 280 280"', f'viewBox="{_CROP}"', 1)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
 Pairs: TypeAlias = Sequence[tuple[float, float]]
 
 KIND = "classes"
 COUNT = 10_000
-
 _SEED = 0x627269636B73
 _SIZE, _OVERSAMPLE = 64, 4
 _CANVAS = _SIZE * _OVERSAMPLE
@@ -36,9 +36,9 @@ _LIGHT = np.array([-0.48, -0.2, 0.86]) / np.linalg.norm([-0.48, -0.2, 0.86])
 
 class _Mesh(NamedTuple):
     points: Floats  # [V, 3], the corners of face after face, centred on the bounding box
-    starts: NDArray[np.int64]  # [F + 1]: face f is points[starts[f]:starts[f + 1]]
+    starts: Ints  # [F + 1]: face f is points[starts[f]:starts[f + 1]]
     normals: Floats  # [F, 3], outward, length 1
-    studs: NDArray[np.int64]  # [S, _SIDES + 2], the faces of each stud; its top is the last
+    studs: Ints  # [S, _SIDES + 2], the faces of each stud; its top is the last
 
 
 def _loft(low: Floats, high: Floats) -> list[Floats]:
@@ -57,13 +57,11 @@ def _mesh(body: list[Floats], studs: Pairs) -> _Mesh:
     ends = [(_circle(_STUD_RADIUS, top, x, y), _circle(_STUD_RADIUS, top + _STUD_HEIGHT, x, y)) for x, y in studs]
     faces = [*body, *chain.from_iterable(_loft(*pair) for pair in ends)]
     points = np.concatenate(faces)
+    points -= (points.min(0) + points.max(0)) / 2
     normals = np.array([np.cross(face[1] - face[0], face[2] - face[1]) for face in faces])
-    return _Mesh(
-        points - (points.min(0) + points.max(0)) / 2,
-        np.cumsum([0, *map(len, faces)]),
-        normals / np.linalg.norm(normals, axis=1, keepdims=True),
-        np.arange(len(body), len(faces)).reshape(-1, _SIDES + 2),
-    )
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    stud_faces = np.arange(len(body), len(faces)).reshape(-1, _SIDES + 2)
+    return _Mesh(points, np.cumsum([0, *map(len, faces)]), normals, stud_faces)
 
 
 def _prism(profile: Pairs, depth: float, studs: Pairs) -> _Mesh:
@@ -85,23 +83,18 @@ def _turned(outline: Pairs, studs: Pairs = ((0, 0),)) -> _Mesh:
 
 _INNER = (-0.42, 0.42)  # nearer the axis than on a square brick, to keep the studs' shadows on the round top
 _PARTS = {
-    "brick_1x1": lambda: _box(1, 1, _BRICK),
-    "brick_1x2": lambda: _box(2, 1, _BRICK),
-    "brick_1x4": lambda: _box(4, 1, _BRICK),
-    "brick_2x2": lambda: _box(2, 2, _BRICK),
-    "brick_2x4": lambda: _box(4, 2, _BRICK),
-    "plate_1x3": lambda: _box(3, 1, _PLATE),
-    "plate_2x2": lambda: _box(2, 2, _PLATE),
-    "plate_2x4": lambda: _box(4, 2, _PLATE),
-    "tile_2x2": lambda: _box(2, 2, _PLATE, studs=[]),
-    "jumper_1x2": lambda: _box(2, 1, _PLATE, studs=[(1, 0.5)]),
+    "brick_1x1": lambda: _box(1, 1, _BRICK), "brick_1x2": lambda: _box(2, 1, _BRICK),
+    "brick_1x4": lambda: _box(4, 1, _BRICK), "brick_2x2": lambda: _box(2, 2, _BRICK),
+    "brick_2x4": lambda: _box(4, 2, _BRICK), "plate_1x3": lambda: _box(3, 1, _PLATE),
+    "plate_2x2": lambda: _box(2, 2, _PLATE), "plate_2x4": lambda: _box(4, 2, _PLATE),
+    "tile_2x2": lambda: _box(2, 2, _PLATE, studs=[]), "jumper_1x2": lambda: _box(2, 1, _PLATE, studs=[(1, 0.5)]),
     "slope_2x2": lambda: _prism([(0, 0), (0, _BRICK), (1, _BRICK), (2, _LIP), (2, 0)], 2, [(0.5, 0.5), (0.5, 1.5)]),
     "slope_1x3": lambda: _prism([(0, 0), (0, _BRICK), (1, _BRICK), (3, _LIP), (3, 0)], 1, [(0.5, 0.5)]),
     "inverted_1x2": lambda: _prism([(0, 0), (0, _BRICK), (2, _BRICK), (2, 1), (1, 0)], 1, [(0.5, 0.5), (1.5, 0.5)]),
     "round_1x1": lambda: _turned([(0.4, 0), (0.4, 0.25), (0.5, 0.25), (0.5, _BRICK)]),
     "round_2x2": lambda: _turned([(0.88, 0), (0.88, 0.2), (1, 0.2), (1, _BRICK)], [*product(_INNER, _INNER)]),
     "cone_1x1": lambda: _turned([(0.6, 0), (0.6, 0.15), (0.42, _BRICK)]),
-}
+}  # fmt: skip
 LABELS: tuple[str, ...] = tuple(_PARTS)
 
 
@@ -117,8 +110,6 @@ def labels() -> NDArray[np.uint8]:
 
 def draw(index: int) -> Image.Image:
     """Image `index`, 0 <= index < COUNT: RGB 64x64, part `index % len(LABELS)` in a colour and view of its own."""
-    if not 0 <= index < COUNT:
-        raise IndexError(f"bricks has images 0 to {COUNT - 1}, not {index}")
     rng = np.random.Generator(np.random.Philox(key=[_SEED, index]))
     colour = _COLOURS[rng.integers(len(_COLOURS))]
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(22, 58))
@@ -141,9 +132,7 @@ def draw(index: int) -> Image.Image:
     low, high = outline.min(0), outline.max(0)
     scale = fill * _CANVAS / (high - low).max()
 
-    def paint(
-        canvas: Image.Image, at: Floats, faces: NDArray[np.int64], fills: Sequence[int | tuple[int, ...]]
-    ) -> None:
+    def paint(canvas: Image.Image, at: Floats, faces: Ints, fills: Sequence[int | tuple[int, ...]]) -> None:
         # Rounded, so that the last bits of a sine or a sum, which differ between machines, stay out of the picture.
         pixels = np.round((project(at) - (low + high) / 2) * scale + _CANVAS / 2, 3)
         pen = ImageDraw.Draw(canvas)

@@ -1,7 +1,5 @@
 """Where downloaded and packed data is cached."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,15 +1,12 @@
 """Packs a source once into one uint8 array on disk, so that no image is decoded twice."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,11 +29,8 @@ _CHUNK = 256
 _BROKEN_SHARE = 0.01
 
 Fit = Literal["crop", "pad", "resize"]
-Target = tuple[int, int, int, Fit]
-"""Height, width and channels of the packed images, and how images of another shape are fitted: see `fit_image`."""
-
-Progress = Callable[[int, int], None]
-"""Called with the number of packed images and the number of all images."""
+Target = tuple[int, int, int, Fit]  # height, width and channels of the packed images, and `fit` of `fit_image`
+Progress = Callable[[int, int], None]  # called with the number of packed images and the number of all images
 
 
 @dataclass(frozen=True)
@@ -44,25 +38,19 @@ class Dataset:
     """A packed data set. The images are memory-mapped."""
 
     name: str
-    images: NDArray[np.uint8]
-    """[n, height, width, channels]."""
+    images: NDArray[np.uint8]  # [n, height, width, channels]
     label_names: tuple[str, ...]
-    vectors: NDArray[np.uint8]
-    """Label vectors [n, k], 0 or 1; k is 0 for data without labels."""
+    vectors: NDArray[np.uint8]  # labels [n, k], 0 or 1; k is 0 for data without labels
     kind: LabelKind
-    fingerprint: str
-    """Hash of the images and labels; it does not depend on where the data is stored."""
-    skipped: tuple[str, ...]
-    """Names of the images that could not be decoded."""
-    stacked: bool = False
-    """Whether each channel is an image of its own, with labels of its own."""
+    fingerprint: str  # hash of the images and labels; it does not depend on where the data is stored
+    skipped: tuple[str, ...]  # names of the images that could not be decoded
+    stacked: bool = False  # whether each channel is an image of its own, with labels of its own
 
     @property
     def labels(self) -> Labels | None:
         """Names, frequencies and mutually exclusive groups of the labels, for the model card; None without labels."""
-        if not self.label_names:
-            return None
-        return Labels(self.label_names, self.kind, tuple(self.vectors.mean(axis=0).tolist()), _exclusive(self))
+        frequencies = tuple(self.vectors.mean(axis=0).tolist())
+        return Labels(self.label_names, self.kind, frequencies, _exclusive(self)) if self.label_names else None
 
 
 def open_dataset(
@@ -71,7 +59,7 @@ def open_dataset(
     channels: int | None = None,
     fit: Fit = "crop",
     attributes: tuple[str, ...] = (),
-    progress: Progress | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Dataset:
     """Opens the data set that `--data` names; it is packed now or found in the cache.
 
@@ -83,8 +71,7 @@ def open_dataset(
         attributes: the labels to keep, by any unambiguous part of their names; empty keeps all.
         progress: receives the progress of packing.
 
-    Raises:
-        UsageError: data that cannot be used, see `open_source`, or more than 1 in 100 images are broken.
+    Raises UsageError if the data cannot be used, see `open_source`, or more than 1 in 100 images are broken.
     """
     if fit not in get_args(Fit):
         raise UsageError(f"fit must be one of {', '.join(get_args(Fit))}, not {fit!r}")
@@ -97,7 +84,7 @@ def open_dataset(
     key = hashlib.sha256(json.dumps([_LAYOUT, source.key, height, width, channels, fit]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"{source.name}-{width}x{height}x{channels}-{key}"
     if not folder.exists():
-        _pack(source, (height, width, channels, fit), folder, progress or (lambda done, total: None))
+        _pack(source, (height, width, channels, fit), folder, progress)
     info = json.loads((folder / "info.json").read_text())
     images = np.load(folder / "images.npy", mmap_mode="c")  # copy-on-write: torch takes no read-only arrays
     vectors = np.ascontiguousarray(np.load(folder / "labels.npy")[:, columns])
@@ -133,117 +120,90 @@ def fit_image(image: Image.Image, height: int, width: int, channels: int, fit: F
         inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         whole, image = image.resize(inner, Image.Resampling.LANCZOS), Image.new(image.mode, (width, height))
         image.paste(whole, ((width - inner[0]) // 2, (height - inner[1]) // 2))
-    left = top = 0.0
-    if fit == "crop":  # where nothing is to be cut off, rounding may go below 0, which Pillow refuses
-        scale = min(image.width / width, image.height / height)
-        left, top = max(0.0, (image.width - width * scale) / 2), max(0.0, (image.height - height * scale) / 2)
-    box = (left, top, image.width - left, image.height - top)
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.LANCZOS, box)
+    elif fit == "crop":
+        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    else:
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(image).reshape(height, width, channels)
 
 
 def _pack(source: Source, target: Target, folder: Path, progress: Progress) -> None:
     """Writes the packed data into a temporary folder, which is renamed when it is complete."""
-    draft = None
+    prefix = f".{folder.name}-"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        _write(source, target, draft, progress)
-        draft.rename(folder)
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as draft:
+            _write(source, target, Path(draft), progress)
+            Path(draft).rename(folder)
     except OSError as error:
         if not folder.exists():  # else another process has packed the same data meanwhile
             raise GankitError(
                 f"cannot write to the cache {folder.parent}: {error.strerror}; set GANKIT_CACHE to another folder"
             ) from error
-    finally:
-        if draft:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write(source: Source, target: Target, draft: Path, progress: Progress) -> None:
     """Writes `images.npy`, `labels.npy` and `info.json`, without the images that cannot be decoded."""
-    n = len(source.names)
-    images = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *target[:3]))
-    labels, broken = source.labels, list[int]()
-    for chunk, decoded, failed in _decode_all(source, target):
-        images[chunk.start : chunk.stop] = decoded
-        broken += failed
-        progress(chunk.stop, n)
+    n, good, broken = len(source.names), 0, list[int]()
+    packed = np.lib.format.open_memmap(draft / "images.npy", "w+", np.uint8, (n, *target[:3]))
+    for decoded, failed in _decode_all(source, target):
+        broken += [good + len(broken) + i for i in failed]
+        packed[good : good + len(decoded)] = decoded
+        good += len(decoded)
+        progress(good + len(broken), n)
         if len(broken) > _BROKEN_SHARE * n:
-            some = ", ".join(source.names[i] for i in broken[:3])
-            raise UsageError(
-                f"{len(broken)} of {n} images are broken, more than 1 in 100: {some}, …; repair or remove them"
-            )
-    if broken:
-        good = np.delete(np.arange(n), broken)
-        kept = np.lib.format.open_memmap(draft / "kept.npy", "w+", np.uint8, (len(good), *target[:3]))
-        for at in range(0, len(good), _CHUNK):  # in parts, as all of it may not fit into memory
-            kept[at : at + _CHUNK] = images[good[at : at + _CHUNK]]
-        images, labels = kept, labels[good]
-        (draft / "kept.npy").replace(draft / "images.npy")
-    images.flush()
+            some, m = ", ".join(str(source.names[i]) for i in broken[:3]), len(broken)
+            raise UsageError(f"{m} of {n} images are broken, more than 1 in 100: {some}, …; repair or remove them")
+    packed.flush()
+    images, labels = packed[:good], np.delete(source.labels, broken, axis=0)
+    if broken:  # NumPy writes from map to file, as the images may not fit into memory
+        np.save(draft / "good.npy", images)
+        (draft / "good.npy").replace(draft / "images.npy")
     np.save(draft / "labels.npy", labels)
     digest = hashlib.sha256(repr((images.shape, source.label_names)).encode())
     digest.update(images.data)
     digest.update(labels.tobytes())
-    info = {"fingerprint": digest.hexdigest(), "skipped": [source.names[i] for i in broken]}
+    info = {"fingerprint": digest.hexdigest(), "skipped": [str(source.names[i]) for i in broken]}
     (draft / "info.json").write_text(json.dumps(info))
 
 
-Chunk = tuple[range, NDArray[np.uint8], list[int]]
-"""A range of images, the decoded images, and the indices of those that are broken."""
+Chunk = tuple[NDArray[np.uint8], list[int]]  # the images that can be decoded, and the positions of the others
 
 
 def _decode_all(source: Source, target: Target) -> Iterator[Chunk]:
     """Decodes all images, chunk by chunk in order."""
-    n = len(source.names)
-    chunks = [range(at, min(at + _CHUNK, n)) for at in range(0, n, _CHUNK)]
+    decode = partial(_decode_chunk, source.read, target)
+    chunks = [source.names[at : at + _CHUNK] for at in range(0, len(source.names), _CHUNK)]
     if not source.slow or len(chunks) < 3:
-        yield from (_decode_chunk(source.read, target, chunk) for chunk in chunks)
+        yield from map(decode, chunks)
         return
-    # A forked process would inherit torch's thread pool in an undefined state.
+    # A forked process would inherit torch's thread pool in an undefined state. Ctrl-C is for the parent to handle.
     spawn = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(min(len(chunks), cores), spawn, _init_worker, (source.read, target)) as pool:
-        yield from pool.map(_decode_chunk_in_worker, chunks)
+    with ProcessPoolExecutor(min(len(chunks), cores), spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+        yield from pool.map(decode, chunks)
 
 
-_decode_in_worker: partial[Chunk]
-"""Set once in each worker process, so that a list of 200,000 names is not sent with every chunk."""
-
-
-def _init_worker(read: Callable[[int], Image.Image], target: Target) -> None:
-    global _decode_in_worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
-    _decode_in_worker = partial(_decode_chunk, read, target)
-
-
-def _decode_chunk_in_worker(chunk: range) -> Chunk:
-    return _decode_in_worker(chunk)
-
-
-def _decode_chunk(read: Callable[[int], Image.Image], target: Target, chunk: range) -> Chunk:
-    images = np.zeros((len(chunk), *target[:3]), np.uint8)
-    broken = []
-    for row, i in enumerate(chunk):
+def _decode_chunk(read: Callable[[Any], Image.Image], target: Target, names: Sequence[Any]) -> Chunk:
+    decoded, broken = [], []
+    for i, name in enumerate(names):
         try:
-            image = read(i)
+            image = read(name)
         except GankitError:
             raise
         except Exception:  # Pillow raises half a dozen kinds for damaged files
             broken.append(i)
-            continue
-        images[row] = fit_image(image, *target)
-    return chunk, images, broken
+        else:
+            decoded.append(fit_image(image, *target))
+    return np.array(decoded, np.uint8).reshape(-1, *target[:3]), broken
 
 
 def _channels(source: Source) -> int:
     """Returns 1 if the first readable images are all grey, else 3."""
     modes = set()
-    for i in range(min(len(source.names), 32)):
+    for name in source.names[:32]:
         with suppress(Exception):
-            modes.add(source.read(i).mode)
+            modes.add(source.read(name).mode)
     return 1 if modes and modes <= {"L", "1", "LA", "I;16"} else 3
 
 
@@ -256,11 +216,7 @@ def _exclusive(data: Dataset) -> tuple[tuple[int, ...], ...]:
         return (tuple(range(k)),)
     vectors = data.vectors.astype(np.float32)
     together = vectors.T @ vectors
-    groups: list[list[int]] = []
+    groups: list[list[int]] = [[] for _ in range(k)]
     for i in range(k):
-        home: Any = next((g for g in groups if all(together[i, j] == 0 for j in g)), None)
-        if home is None:
-            groups.append([i])
-        else:
-            home.append(i)
+        next(group for group in groups if not together[i, group].any()).append(i)  # the first one that it fits into
     return tuple(tuple(group) for group in groups if len(group) > 1)

@@ -3,8 +3,6 @@
 A source lists its images, knows their labels and can decode any one of them; nothing is decoded when it is opened.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
@@ -29,42 +27,29 @@ LabelKind = Literal["classes", "attributes"]
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"})
 IDX_IMAGES, IDX_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 CELEBA_ATTRIBUTES, CELEBA_PARTITION = "list_attr_celeba", "list_eval_partition"  # .txt, or .csv from Kaggle
+# What is raised when a file or a member of a zip is truncated or is not what its name says.
 _READ_ERRORS = (OSError, EOFError, IndexError, struct.error, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
-"""Raised when a file or a member of a zip is truncated or is not what its name says."""
 
 
 @dataclass(frozen=True)
 class Source:
     """Images that can be read one by one, in any process, and their labels."""
 
-    name: str
-    """Short name, fit for a folder."""
-    key: str
-    """Changes whenever the images or their labels may have changed. Part of the key of the cache."""
-    names: Sequence[str]
-    """The name of each image, for messages."""
-    read: Callable[[int], Image.Image]
-    """Decodes image i. Must be picklable, as worker processes call it."""
+    name: str  # short, fit for a folder
+    key: str  # changes whenever the images or their labels may have changed; part of the key of the cache
+    names: Sequence[Any]  # what identifies each image for `read`: a file name, a number, or three of these
+    read: Callable[[Any], Image.Image]  # decodes an image; must be picklable, as worker processes call it
     label_names: tuple[str, ...]
-    labels: NDArray[np.uint8]
-    """Label vectors [n, k] of 0 and 1; k may be 0."""
+    labels: NDArray[np.uint8]  # label vectors [n, k] of 0 and 1; k may be 0
     kind: LabelKind
-    size: tuple[int, int] = (64, 64)
-    """Default height and width."""
-    channels: int | None = None
-    """1 or 3 where known without decoding an image."""
-    slow: bool = True
-    """Whether decoding is slow enough for worker processes to pay off."""
-    stacked: bool = False
-    """Whether each channel is an image of its own, with labels of its own."""
+    size: tuple[int, int] = (64, 64)  # default height and width
+    channels: int | None = None  # 1 or 3 where known without decoding an image
+    slow: bool = True  # whether decoding is slow enough for worker processes to pay off
+    stacked: bool = False  # whether each channel is an image of its own, with labels of its own
 
 
 def numpy_source(path: Path) -> Source:
-    """Opens a .npy of images, or a .npz of images and labels. Nothing is ever unpickled.
-
-    Raises:
-        UsageError: the file cannot be read, or holds other arrays than `open_source` describes.
-    """
+    """Opens a .npy or .npz, see `open_source`, without unpickling. Raises UsageError if its arrays cannot be used."""
     images: NDArray[Any] | None
     try:
         if path.suffix.lower() == ".npy":
@@ -75,7 +60,8 @@ def numpy_source(path: Path) -> Source:
             with zipfile.ZipFile(path) as archive:
                 found = ", ".join(archive.namelist())
                 key = hashlib.sha256(repr([(e.filename, e.CRC) for e in archive.infolist()]).encode()).hexdigest()
-                images, labels = _npz_member(archive, "arr_0", "images"), _npz_member(archive, "arr_1", "labels")
+            with np.load(path) as arrays:
+                images, labels = arrays.get("arr_0", arrays.get("images")), arrays.get("arr_1", arrays.get("labels"))
     except (*_READ_ERRORS, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a {path.suffix} file: {one_line(error)}") from None
     if images is None:
@@ -84,22 +70,11 @@ def numpy_source(path: Path) -> Source:
     return array_source(_source_name(path), key, images, _check_labels(path, labels, len(images)))
 
 
-def _npz_member(archive: zipfile.ZipFile, *names: str) -> NDArray[Any] | None:
-    """Reads the first of these arrays that exists."""
-    for name in names:
-        if f"{name}.npy" in archive.namelist():
-            with archive.open(f"{name}.npy") as file:
-                return np.lib.format.read_array(file, allow_pickle=False)
-    return None
-
-
 def _check_images(path: Path, array: NDArray[Any]) -> NDArray[np.uint8]:
     """Returns images of any layout as [n, h, w] or [n, h, w, 3], without reading a memory-mapped array."""
-    shape = array.shape
-    if array.dtype != np.uint8:
-        raise UsageError(
-            f"{path} has images of {array.dtype}: scale them to 0 … 255 and save images.round().astype('uint8')"
-        )
+    shape, dtype = array.shape, array.dtype
+    if dtype != np.uint8:
+        raise UsageError(f"{path} has images of {dtype}: scale them to 0 … 255 and save images.round().astype('uint8')")
     side = math.isqrt(shape[-1]) if shape else 0
     if array.ndim == 2 and array.size and side**2 == shape[1]:  # the layout of Quick, Draw!
         array = array.reshape(-1, side, side)
@@ -130,10 +105,9 @@ def _check_labels(path: Path, labels: NDArray[Any] | None, n: int) -> NDArray[An
 
 def idx_source(root: Path, key: str, by_name: dict[str, str]) -> Source:
     """Opens the training part of MNIST or of another data set in its format."""
-    images = _read_idx(root, by_name[IDX_IMAGES])
     if IDX_LABELS not in by_name:
         raise UsageError(f"{root} has {IDX_IMAGES} but not {IDX_LABELS}; put both there")
-    classes = _read_idx(root, by_name[IDX_LABELS])
+    images, classes = _read_idx(root, by_name[IDX_IMAGES]), _read_idx(root, by_name[IDX_LABELS])
     if images.ndim != 3 or classes.shape != images.shape[:1]:
         raise UsageError(f"{root} has images {list(images.shape)} and labels {list(classes.shape)}, which do not match")
     return array_source(_source_name(root), key, images, classes)
@@ -158,33 +132,22 @@ def _read_idx(root: Path, name: str) -> NDArray[np.uint8]:
 def array_source(
     name: str, key: str, images: NDArray[np.uint8], labels: NDArray[Any], class_names: Sequence[str] = ()
 ) -> Source:
-    """Makes a source of arrays in memory.
+    """Makes a source of images uint8 [n, h, w] or [n, h, w, 3] in memory.
 
-    Args:
-        name: see `Source`.
-        key: see `Source`.
-        images: uint8 [n, h, w] or [n, h, w, 3].
-        labels: class numbers [n], of which those that occur become labels, or attributes [n, k] of 0 and 1.
-        class_names: by class number; empty names each class by its number.
+    `labels` are class numbers [n]; those that occur become labels. Or they are attributes [n, k] of 0 and 1.
+    `class_names` go by class number; without them, each class is named by its number.
     """
-    if labels.ndim == 2:
+    kind: LabelKind = "classes" if labels.ndim == 1 else "attributes"
+    if kind == "attributes":
         vectors, label_names = labels, tuple(map(str, range(labels.shape[1])))
     else:
         values, columns = np.unique(labels, return_inverse=True)
         vectors = np.eye(len(values), dtype=np.uint8)[columns]
         label_names = tuple(class_names[value] if class_names else str(value) for value in values)
-    return Source(
-        name,
-        key,
-        [f"{name} {i}" for i in range(len(images))],
-        partial(_read_array, images),
-        label_names,
-        vectors,
-        "classes" if labels.ndim == 1 else "attributes",
-        images.shape[1:3],
-        channels=1 if images.ndim == 3 else 3,
-        slow=False,  # there is only scaling to do, and every worker would be sent all images
-    )
+    numbers, read = range(len(images)), partial(_read_array, images)
+    size, channels = images.shape[1:3], 1 if images.ndim == 3 else 3
+    # Not slow: there is only scaling to do, and every worker process would be sent all images.
+    return Source(name, key, numbers, read, label_names, vectors, kind, size, channels, slow=False)
 
 
 def _read_array(images: NDArray[np.uint8], i: int) -> Image.Image:
@@ -193,23 +156,20 @@ def _read_array(images: NDArray[np.uint8], i: int) -> Image.Image:
 
 def celeba_source(root: Path, key: str, images: list[str], by_name: dict[str, str]) -> Source:
     """Opens CelebA's layout: a count, the attribute names, then `file 1 -1 …` a line. Test images are left out."""
-    paths = {PurePosixPath(name).name: name for name in images}
-    header, *lines = read_table(root, by_name[CELEBA_ATTRIBUTES]) or [[]]
-    label_names, rows = tuple(name for name in header if name != "image_id"), {line[0]: line[1:] for line in lines}
-    if CELEBA_PARTITION in by_name:
-        test = {line[0] for line in read_table(root, by_name[CELEBA_PARTITION]) if line[1:] == ["2"]}
-        rows = {name: row for name, row in rows.items() if name not in test}
-    rows = {name: row for name, row in rows.items() if name in paths}  # some of CelebA's images are enough
+    paths, table = {PurePosixPath(name).name: name for name in images}, by_name[CELEBA_ATTRIBUTES]
+    header, *lines = read_table(root, table) or [[]]
+    label_names = tuple(name for name in header if name != "image_id")
+    partition = read_table(root, by_name[CELEBA_PARTITION]) if CELEBA_PARTITION in by_name else []
+    test = {name for name, *part in partition if part == ["2"]}
+    rows = {name: row for name, *row in lines if name in paths and name not in test}  # some of the images are enough
     for name, row in rows.items():
         if len(row) != len(label_names):
-            raise UsageError(
-                f"{by_name[CELEBA_ATTRIBUTES]} in {root} has {len(row)} values for {name}, not {len(label_names)}"
-            )
+            raise UsageError(f"{table} in {root} has {len(row)} values for {name}, not {len(label_names)}")
     if not rows or not label_names:
-        raise UsageError(f"{by_name[CELEBA_ATTRIBUTES]} in {root} lists no attributes of the training images in {root}")
+        raise UsageError(f"{table} in {root} lists no attributes of the training images in {root}")
     labels = np.array([[value == "1" for value in row] for row in rows.values()], np.uint8)
     names = [paths[name] for name in rows]
-    return Source(_source_name(root), key, names, partial(_decode, root, names), label_names, labels, "attributes")
+    return Source(_source_name(root), key, names, partial(_decode, root), label_names, labels, "attributes")
 
 
 def read_table(root: Path, name: str) -> list[list[str]]:
@@ -223,15 +183,12 @@ def read_table(root: Path, name: str) -> list[list[str]]:
 
 def folder_source(root: Path, key: str, images: list[str]) -> Source:
     """Opens image files; if they are in more than one folder, the folders are their labels."""
-    folders = [str(PurePosixPath(name).parent) for name in images]
-    classes = sorted(set(folders))
-    k = len(classes) if len(classes) > 1 else 0
-    columns = np.array([classes.index(folder) for folder in folders]) if k else np.zeros(len(images), int)
-    labels = np.eye(k, dtype=np.uint8)[columns] if k else np.zeros((len(images), 0), np.uint8)
-    # The last part of a folder's path is a sufficient name if it is unique.
-    short = [PurePosixPath(name).name for name in classes]
-    label_names = tuple(short if len(set(short)) == k else classes) if k else ()
-    return Source(_source_name(root), key, images, partial(_decode, root, images), label_names, labels, "classes")
+    folders, columns = np.unique([str(PurePosixPath(name).parent) for name in images], return_inverse=True)
+    k = len(folders) if len(folders) > 1 else 0
+    labels = np.eye(len(folders), k, dtype=np.uint8)[columns]
+    short = [PurePosixPath(name).name for name in folders]  # sufficient as names if they are unique
+    label_names = tuple(short if len(set(short)) == k else folders.tolist())[:k]
+    return Source(_source_name(root), key, images, partial(_decode, root), label_names, labels, "classes")
 
 
 def _source_name(path: Path) -> str:
@@ -240,23 +197,19 @@ def _source_name(path: Path) -> str:
     return (path.name if path.is_dir() else path.stem) or "data"
 
 
-def _decode(root: Path, names: list[str], i: int) -> Image.Image:
-    image = Image.open(io.BytesIO(_read(root, names[i])))
+def _decode(root: Path, name: str) -> Image.Image:
+    image = Image.open(io.BytesIO(_read(root, name)))
     image.load()
     return image
 
 
 def list_files(root: Path) -> dict[str, tuple[int, int]]:
-    """Lists the files in a folder or a zip: name → size and a stamp (time or checksum) that changes with the content.
-
-    Hidden files are left out.
-    """
+    """Lists the visible files in a folder or a zip: name → size and a stamp of the content (its time or checksum)."""
     if root.is_dir():
         stats = {p.relative_to(root).as_posix(): p.stat() for p in root.rglob("*") if p.is_file()}
         listing = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
     else:
-        entries = [entry for entry in _open_zip(root).infolist() if not entry.is_dir()]
-        listing = {entry.filename: (entry.file_size, entry.CRC) for entry in entries}
+        listing = {e.filename: (e.file_size, e.CRC) for e in _open_zip(root).infolist() if not e.is_dir()}
     hidden = (".", "__MACOSX")
     return {n: s for n, s in listing.items() if not any(part.startswith(hidden) for part in PurePosixPath(n).parts)}
 

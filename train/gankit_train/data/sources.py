@@ -1,60 +1,43 @@
 """Which source of images `--data` names: a built-in data set, a data set of torchvision, or files at a path."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
 from gankit._errors import UsageError
-from gankit_train.data import formats
-from gankit_train.data.builtin import (
-    DRAWN,
-    STACKED,
-    TORCHVISION,
-    celeba_folder,
-    digits_source,
-    drawn_source,
-    stacked_source,
-    torchvision_source,
-)
+from gankit_train.data import builtin, formats
 from gankit_train.data.formats import Source
 
-BUILT_IN = ("digits", *DRAWN, *TORCHVISION, STACKED)
+BUILT_IN = ("digits", *builtin.DRAWN, *builtin.TORCHVISION, builtin.STACKED)
 
 
 def open_source(data: str) -> Source:
     """Opens the source that `--data` names: a built-in data set or a path.
 
-    `stacked-mnist` stacks the digits of `mnist`, `stacked-mnist:DATA` the images of any other `--data`.
+    `stacked-mnist` stacks the digits of `mnist`, `stacked-mnist:DATA` the images of any other `--data`. A folder or a
+    zip is read as MNIST's own files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or .csv), or as
+    image files; if these are in several folders, the folders are the labels. A .npy or .npz holds uint8 images
+    [n, h, w], [n, h, w, 1 or 3], [n, 1 or 3, h, w] or, if they are square, [n, h*w]. In a .npz they are named `arr_0`
+    or `images`, and optional labels `arr_1` or `labels`: class numbers [n], or 0 and 1 for each attribute [n, k].
 
-    A folder or a zip is read as MNIST's own files (`train-images-idx3-ubyte`), as CelebA (`list_attr_celeba.txt` or
-    .csv), or as image files; if these are in several folders, the folders are the labels. A .npy or .npz holds uint8
-    images [n, h, w], [n, h, w, 1 or 3], [n, 1 or 3, h, w] or, if they are square, [n, h*w]. In a .npz they are named
-    `arr_0` or `images`, and optional labels `arr_1` or `labels`: class numbers [n], or 0 and 1 for each attribute
-    [n, k].
-
-    Raises:
-        UsageError: there is nothing at the path, or nothing that can be used.
-        GankitError: torchvision cannot download or read a data set.
+    Raises UsageError if there is nothing usable at the path, GankitError if torchvision cannot download or read data.
     """
     if data == "digits":
-        return digits_source()
-    if data in DRAWN:
-        return drawn_source(data)
+        return builtin.digits_source()
+    if data in builtin.DRAWN:
+        return builtin.drawn_source(data)
     if data == "celeba":
-        return _path_source(folder := celeba_folder(), str(folder))
-    if data in TORCHVISION:
-        return torchvision_source(data)
+        return _path_source(folder := builtin.celeba_folder(), str(folder))
+    if data in builtin.TORCHVISION:
+        return builtin.torchvision_source(data)
     stacked, _, original = data.partition(":")
-    if stacked == STACKED:
-        return stacked_source(open_source(original or "mnist"))
+    if stacked == builtin.STACKED:
+        return builtin.stacked_source(open_source(original or "mnist"))
     path = Path(data).expanduser()
     if not path.exists():
-        raise UsageError(
-            f"there is no data at {data!r}: give {', '.join(BUILT_IN)}, or a path (folder, .zip, .npy, .npz)"
-        )
+        known = ", ".join(BUILT_IN)
+        raise UsageError(f"there is no data at {data!r}: give {known}, or a path (folder, .zip, .npy, .npz)")
     return _path_source(path, data)
 
 

@@ -1,7 +1,5 @@
 """Generated images, the real images that they are compared with, and what several metrics compute from both."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,12 +14,11 @@ from gankit_train.data import Dataset
 from gankit_train.metrics.classifier import FEATURES, MIN_IMAGES, Classifier, Head, Progress, classifier_of, label_heads
 from gankit_train.metrics.features import Features, inception_features, why_no_inception
 from gankit_train.metrics.neighbours import Nearest, density_coverage, nearest
-from gankit_train.metrics.pca import Images, PrincipalComponents
+from gankit_train.metrics.pca import Images, PrincipalComponents, Rows
 from gankit_train.metrics.table import Metric
 
 _CPU = torch.device("cpu")
-MAX_IMAGES = 10_000
-"""Images of each set that are compared: more make the values hardly more stable and all of them slower."""
+MAX_IMAGES = 10_000  # of each set that are compared: more make the values hardly more stable and all of them slower
 _MAX_MODES = 10_000  # label combinations
 
 
@@ -29,12 +26,9 @@ _MAX_MODES = 10_000  # label combinations
 class Reference:
     """Real images, and what all comparisons with them share. Each property is computed once, when it is needed."""
 
-    data: Dataset
-    """All training images."""
-    real: Images
-    """Some of them, to compare with: uint8 [n, h, w, c]."""
-    features: Features | None = None
-    """Network for the Fréchet distance; None takes a classifier of the data's labels."""
+    data: Dataset  # all training images
+    real: Images  # some of them, to compare with: uint8 [n, h, w, c]
+    features: Features | None = None  # for the Fréchet distance; None takes a classifier of the data's labels
     device: torch.device = _CPU
     progress: Progress = lambda task, done, total: None
 
@@ -66,9 +60,8 @@ class Reference:
     @cached_property
     def feature_count(self) -> int:
         """Features of an image."""
-        if self.features:
-            return self.features(self.real[:1]).shape[1]
-        return FEATURES * (self.real.shape[3] if self.data.stacked else 1)
+        channels = self.real.shape[3] if self.data.stacked else 1
+        return self.features(self.real[:1]).shape[1] if self.features else FEATURES * channels
 
     @cached_property
     def mode_count(self) -> int:
@@ -81,28 +74,22 @@ class Reference:
 class Comparison:
     """Generated images and their reference.
 
-    For the baseline on real data, `fake` holds real images, each of which is left out of the data it is compared with.
+    For the baseline on real data, `fake` holds real images; each one is left out of the data it is compared with.
     """
 
     reference: Reference
-    fake: Images
-    """uint8 [m, h, w, c]."""
-    requested: NDArray[np.uint8] | None = None
-    """The labels that `fake` was generated for, in the order of the data's labels: [m, k]."""
-    rows: NDArray[np.int64] | None = None
-    """For the baseline: the indices of `fake` in the data, [m]."""
-    sample_count: int = 0
-    """For the baseline: how many samples it is compared with."""
+    fake: Images  # uint8 [m, h, w, c]
+    requested: NDArray[np.uint8] | None = None  # labels [m, k] that `fake` was generated for, ordered as the data's
+    rows: Rows | None = None  # for the baseline: the indices of `fake` in the data, [m]
+    sample_count: int = 0  # for the baseline: how many samples it is compared with
 
     def __post_init__(self) -> None:
         """Raises UsageError if the images have different sizes."""
         data = self.reference.data
-        if self.fake.shape[1:] != data.images.shape[1:]:
-            (h, w, c), (height, width, channels) = self.fake.shape[1:], data.images.shape[1:]
-            raise UsageError(
-                f"the images are {w}x{h}x{c} (width, height, channels) and those of {data.name} "
-                f"{width}x{height}x{channels}: images of different sizes cannot be compared"
-            )
+        fake, real = (f"{w}x{h}x{c}" for _, h, w, c in (self.fake.shape, data.images.shape))
+        if fake != real:
+            sizes = f"{fake} (width, height, channels) and those of {data.name} {real}"
+            raise UsageError(f"the images are {sizes}: images of different sizes cannot be compared")
 
     def equal_sized(self, max_images: int = MAX_IMAGES) -> tuple[Images, Images]:
         """Returns real and fake images, equally many of both."""
@@ -119,9 +106,8 @@ class Comparison:
     def nearest(self) -> Nearest:
         """The nearest training image of each of the first 10,000 fake images."""
         reference = self.reference
-        exclude = None if self.rows is None else self.rows[:MAX_IMAGES, None]
-        fake = self.fake[:MAX_IMAGES]
-        return nearest(fake, reference.data.images, reference.pca, reference.projected, 1, exclude)
+        fake, own = self.fake[:MAX_IMAGES], None if self.rows is None else self.rows[:MAX_IMAGES, None]
+        return nearest(fake, reference.data.images, reference.pca, reference.projected, exclude=own)
 
     @cached_property
     def density_coverage(self) -> tuple[float, float]:
@@ -129,16 +115,14 @@ class Comparison:
         return density_coverage(*self.points)
 
     @cached_property
-    def probabilities(self) -> NDArray[np.float32]:
-        """The classifier's probability of each label for each fake image: [m, k]."""
-        return self.reference.classifier.predict(self.fake)[0]
+    def unseen(self) -> NDArray[np.bool_] | slice:
+        """Selects the u fake images that the classifier was not trained on: all m if they are generated."""
+        return slice(None) if self.rows is None else np.isin(self.rows, self.reference.classifier.held_out)
 
     @cached_property
-    def unseen(self) -> NDArray[np.bool_]:
-        """Whether the classifier was not trained on an image; true for all generated ones: [m]."""
-        if self.rows is None:
-            return np.ones(len(self.fake), bool)
-        return np.isin(self.rows, self.reference.classifier.held_out)
+    def probabilities(self) -> NDArray[np.float32]:
+        """The classifier's probability of each label for each unseen fake image: [u, k]."""
+        return self.reference.classifier.predict(self.fake[self.unseen])[0]
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -154,32 +138,25 @@ class Comparison:
 
     def why_unavailable(self, name: str, metric: Metric) -> str:
         """Explains why a metric is not available for these images; empty if it is."""
-        data, requires = self.reference.data, metric.requires
+        reference, data, requires = self.reference, self.reference.data, metric.requires
+        n, k = len(data.images), len(data.label_names)
         needs_labels = requires in ("labels", "modes", "requested")
-        needs_classifier = needs_labels or (requires == "features" and self.reference.features is None)
-        if needs_labels and not data.label_names:
+        needs_classifier = needs_labels or (requires == "features" and reference.features is None)
+        if needs_labels and not k:
             return f"{name} needs labels, and {data.name} has none: put each class into a folder of its own"
         if requires == "requested" and self.requested is None:
             return f"{name} needs images that were generated for labels of {data.name}, as by a cgan"
-        if needs_classifier and not data.label_names:
-            return (
-                f"{name} needs a network: give one with --features FILE, as {data.name} has no labels to train one on"
-            )
-        if requires == "modes" and not self.reference.mode_count:
-            return f"{name} counts label combinations, and the {len(data.label_names)} of {data.name} make too many"
+        if needs_classifier and not k:
+            return f"{name} needs a network: give one with --features FILE, as {data.name} has no labels to train it"
+        if requires == "modes" and not reference.mode_count:
+            return f"{name} counts label combinations, and the {k} of {data.name} make too many"
         if requires == "inception" and (why := why_no_inception()):
             return why
-        if needs_classifier and len(data.images) < MIN_IMAGES:
-            n = len(data.images)
+        if needs_classifier and n < MIN_IMAGES:
             return f"{name} needs a classifier, which needs at least {MIN_IMAGES} images: {data.name} has {n}"
-        unit = 1
-        if requires == "modes":
-            unit = self.reference.mode_count
-        elif requires == "features":
-            unit = self.reference.feature_count
-        needed = metric.min_images * unit
-        available = len(self.fake) if needs_labels else min(len(self.fake), len(self.reference.real))
-        if available < needed:
-            half = f": half of the {len(data.images):,} of {data.name}" if available == len(data.images) // 2 else ""
-            return f"{name} needs at least {needed:,} images of each set, and there are {available:,}{half}"
-        return ""
+        unit = reference.mode_count if requires == "modes" else 1
+        needed = metric.min_images * (reference.feature_count if requires == "features" else unit)
+        available = len(self.fake) if needs_labels else min(len(self.fake), len(reference.real))
+        half = f": half of the {n:,} of {data.name}" if available == n // 2 else ""
+        short = f"{name} needs at least {needed:,} images of each set, and there are {available:,}{half}"
+        return short if available < needed else ""

@@ -1,7 +1,5 @@
 """Computes metrics by their names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from gankit._errors import UsageError
@@ -10,31 +8,17 @@ from gankit_train.metrics.comparison import Comparison
 from gankit_train.metrics.table import find_metrics
 
 FUNCTIONS: dict[str, Callable[[Comparison], float]] = {
-    "sliced_wasserstein": functions.sliced_wasserstein,
-    "diversity": functions.diversity,
-    "nearest_l1": functions.nearest_l1,
-    "authenticity": functions.authenticity,
-    "ndb": functions.ndb,
-    "density": functions.density,
-    "coverage": functions.coverage,
-    "frechet": functions.frechet,
-    "label_fidelity": functions.label_fidelity,
-    "label_modes": functions.label_modes,
-    "label_kl": functions.label_kl,
-    "confidence": functions.confidence,
-    "fid": functions.fid,
-    "kid": functions.kid,
-}
+    "sliced_wasserstein": functions.sliced_wasserstein, "diversity": functions.diversity,
+    "nearest_l1": functions.nearest_l1, "authenticity": functions.authenticity, "ndb": functions.ndb,
+    "density": functions.density, "coverage": functions.coverage, "frechet": functions.frechet,
+    "label_fidelity": functions.label_fidelity, "label_modes": functions.label_modes, "label_kl": functions.label_kl,
+    "confidence": functions.confidence, "fid": functions.fid, "kid": functions.kid,
+}  # fmt: skip
 """The function of each metric in `METRICS`."""
 
 
 def compute_metrics(names: Sequence[str], comparison: Comparison) -> dict[str, float]:
-    """Computes metrics of generated images.
-
-    Raises:
-        UsageError: a metric is unknown or not available for these images.
-        GankitError: a network whose features are needed returns values that are not finite.
-    """
+    """Computes metrics by name. Raises UsageError as `check_available`, and ModelError if features are not finite."""
     check_available(names, comparison)
     return {name: FUNCTIONS[name](comparison) for name in names}
 

@@ -1,7 +1,5 @@
 """The metrics: functions from a `Comparison` to a number, listed in `gankit_train.metrics.compute`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -9,14 +7,14 @@ import torch
 from numpy.typing import NDArray
 
 from gankit_train.metrics import sliced_wasserstein as swd
+from gankit_train.metrics.classifier import Head
 from gankit_train.metrics.comparison import MAX_IMAGES, Comparison
 from gankit_train.metrics.features import frechet_distance, kernel_distance
 from gankit_train.metrics.kmeans import assign, bin_count, kmeans, share_of_different_bins
 from gankit_train.metrics.neighbours import is_authentic
-from gankit_train.metrics.pca import Images
+from gankit_train.metrics.pca import Images, chunks
 
 _MAX_COSTLY = 3_000  # images of each set, for metrics that need much memory
-_CONFIDENT = 0.9
 
 
 def sliced_wasserstein(comparison: Comparison) -> float:
@@ -36,9 +34,9 @@ def diversity(comparison: Comparison) -> float:
 def total_variance(images: Images) -> float:
     """Sums the unbiased variance of each pixel over the images, uint8 [n, ...]."""
     total = squares = np.zeros(())
-    for at in range(0, len(images), 256):
-        part = images[at : at + 256].reshape(len(images[at : at + 256]), -1).astype(np.float64)
-        total, squares = total + part.sum(0), squares + np.square(part).sum(0)
+    for part in chunks(images, 256):
+        x = part.reshape(len(part), -1).astype(np.float64)
+        total, squares = total + x.sum(0), squares + np.square(x).sum(0)
     n = len(images)
     return float((squares - total**2 / n).sum() / (n - 1))
 
@@ -54,9 +52,8 @@ def nearest_l1(comparison: Comparison) -> float:
 def authenticity(comparison: Comparison) -> float:
     """Share of the fake images that are not copies, see `gankit_train.metrics.neighbours.is_authentic`."""
     reference, rows = comparison.reference, None if comparison.rows is None else comparison.rows[:MAX_IMAGES]
-    return float(
-        is_authentic(comparison.nearest, reference.data.images, reference.pca, reference.projected, rows).mean()
-    )
+    authentic = is_authentic(comparison.nearest, reference.data.images, reference.pca, reference.projected, rows)
+    return float(authentic.mean())
 
 
 def ndb(comparison: Comparison) -> float:
@@ -86,28 +83,27 @@ def frechet(comparison: Comparison) -> float:
 
 
 def label_fidelity(comparison: Comparison) -> float:
-    """Share of the requested labels that the classifier finds in the image.
-
-    For classes it is the share of the images; for attributes the mean over the classifier's heads.
-    """
-    assert comparison.requested is not None
-    requested, found = comparison.requested[comparison.unseen], comparison.probabilities[comparison.unseen]
-    return float(np.mean([head.decode(found) == head.decode(requested) for head in comparison.heads]))
+    """Share of the requested labels that the classifier finds in the image, averaged over the classifier's heads."""
+    return float(np.mean([found == requested for _, found, requested in _answers(comparison)]))
 
 
 def fidelity_by_label(comparison: Comparison) -> dict[str, float]:
     """For each label: the share of the images requested with it in which the classifier finds it."""
-    assert comparison.requested is not None
     shares = {}
-    for head in comparison.heads:
-        requested = head.decode(comparison.requested[comparison.unseen])
-        found = head.decode(comparison.probabilities[comparison.unseen])
+    for head, found, requested in _answers(comparison):
         for i, column in enumerate(head.columns):
             with_label = requested == (i if len(head.columns) > 1 else 1)
             if with_label.any():
                 name = comparison.reference.data.label_names[column]
                 shares[name] = float((found == requested)[with_label].mean())
     return shares
+
+
+def _answers(comparison: Comparison) -> list[tuple[Head, NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns each head of the classifier with its answers and the requested ones for the unseen images, [u] each."""
+    assert comparison.requested is not None
+    found, requested = comparison.probabilities, comparison.requested[comparison.unseen]
+    return [(head, head.decode(found), head.decode(requested)) for head in comparison.heads]
 
 
 def label_modes(comparison: Comparison) -> float:
@@ -152,12 +148,9 @@ def _mode_counts(comparison: Comparison) -> tuple[NDArray[np.int64], NDArray[np.
 
 def confidence(comparison: Comparison) -> float:
     """Share of the classifier's answers with a probability of 0.9 or more."""
-    probabilities = comparison.probabilities[comparison.unseen]
-    confident = []
-    for head in comparison.heads:
-        p = probabilities[:, head.columns]
-        confident.append((np.maximum(p, 1 - p) if len(head.columns) == 1 else p).max(1) >= _CONFIDENT)
-    return float(np.mean(confident))
+    parts = (comparison.probabilities[:, head.columns] for head in comparison.heads)
+    best = [(p if p.shape[1] > 1 else np.maximum(p, 1 - p)).max(1) for p in parts]
+    return float(np.mean(np.array(best) >= 0.9))
 
 
 def fid(comparison: Comparison) -> float:

@@ -1,14 +1,9 @@
 """How often each kind of image occurs: the kinds are k-means clusters of the real images."""
 
-from __future__ import annotations
-
-import math
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
-
-_MAX_ITERATIONS = 50
 
 
 def kmeans(points: Tensor, k: int) -> Tensor:
@@ -18,15 +13,15 @@ def kmeans(points: Tensor, k: int) -> Tensor:
     point changes its cluster, after 50 iterations at most.
     """
     generator = torch.Generator().manual_seed(0)
-    first = int(torch.randint(len(points), (), generator=generator))
-    chosen, squared = [points[first]], torch.full((len(points),), torch.inf, device=points.device)
+    chosen = [points[int(torch.randint(len(points), (), generator=generator))]]
+    squared = torch.full((len(points),), torch.inf, device=points.device)
     for _ in range(k - 1):
         squared = torch.minimum(squared, (points - chosen[-1]).square().sum(1))
         weights = squared.double().cumsum(0).cpu()
         at = torch.searchsorted(weights, weights[-1:] * torch.rand(1, dtype=torch.float64, generator=generator))
         chosen.append(points[min(int(at), len(points) - 1)])
     centres, previous = torch.stack(chosen), None
-    for _ in range(_MAX_ITERATIONS):
+    for _ in range(50):
         cluster = assign(points, centres)
         if previous is not None and torch.equal(cluster, previous):
             break
@@ -57,4 +52,4 @@ def share_of_different_bins(real: Tensor, fake: Tensor, significance: float = 0.
 
 def bin_count(n: int) -> int:
     """Returns the number of bins for n images: 50 images per bin on average, 100 bins at most as in the paper."""
-    return min(100, max(2, math.floor(n / 50)))
+    return min(100, max(2, n // 50))

@@ -1,8 +1,5 @@
 """Nearest neighbours: in the training data, to find copies, and between real and fake images, for coverage."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gankit_train.metrics.pca import Images
+from gankit_train.metrics.pca import Images, PrincipalComponents, Rows
 
 _QUERIES, _BLOCK = 1024, 8192  # rows and columns of a block of distances, which takes 32 MB
 _CANDIDATES = 64
@@ -21,19 +18,12 @@ _MAX_FLOATS = 1 << 24  # numbers in memory while images are compared pixel by pi
 class Nearest:
     """The nearest training images of n images."""
 
-    distance: NDArray[np.float32]
-    """[n, k], ascending: mean absolute difference of the pixels, in grey levels (0 to 255)."""
-    row: NDArray[np.int64]
-    """[n, k]: indices of these training images."""
+    distance: NDArray[np.float32]  # [n, k], ascending: mean absolute difference of the pixels, in grey levels
+    row: Rows  # [n, k]: indices of these training images
 
 
 def nearest(
-    images: Images,
-    data: Images,
-    pca: Callable[[Images], Tensor],
-    projected: Tensor,
-    k: int = 1,
-    exclude: NDArray[np.int64] | None = None,
+    images: Images, data: Images, pca: PrincipalComponents, projected: Tensor, k: int = 1, exclude: Rows | None = None
 ) -> Nearest:
     """Finds the k nearest images of the data by L1 distance, for each image.
 
@@ -41,16 +31,10 @@ def nearest(
     nearest of these by L1 distance over all pixels are returned. Compared with an exhaustive search, this found the
     same image for 600 of 600 digits of MNIST, 600 of 600 bricks at 64x64 and 597 of 600 drawn faces.
 
-    Args:
-        images: uint8 [n, h, w, c].
-        data: uint8 [m, h, w, c], possibly memory-mapped.
-        pca: projects images, see `PrincipalComponents`.
-        projected: the projected data, [m, d].
-        k: neighbours of each image.
-        exclude: indices of the data to leave out for each image, [n, any], such as the image itself.
+    `images` are uint8 [n, h, w, c], `data` uint8 [m, h, w, c] (possibly memory-mapped), `projected` is that data
+    in the components of `pca`, [m, d]. `exclude`, [n, any], holds rows of the data to leave out for each image.
     """
-    excluded = 0 if exclude is None else exclude.shape[1]
-    count = min(len(data), _CANDIDATES + excluded)
+    count = min(len(data), _CANDIDATES + (0 if exclude is None else exclude.shape[1]))
     half = projected.square().sum(1) / 2  # half the squared distance, without the part that is equal for all
     distances, rows = [], []
     for at in range(0, len(images), _QUERIES):
@@ -65,7 +49,7 @@ def nearest(
     return Nearest(np.concatenate(distances), np.concatenate(rows))
 
 
-def _candidates(queries: Tensor, projected: Tensor, half: Tensor, count: int) -> NDArray[np.int64]:
+def _candidates(queries: Tensor, projected: Tensor, half: Tensor, count: int) -> Rows:
     """Returns the indices of the nearest in Euclidean distance: [n, count]."""
     best = torch.full((len(queries), 0), torch.inf, device=projected.device)
     rows = torch.zeros(len(queries), 0, dtype=torch.long, device=projected.device)
@@ -78,7 +62,7 @@ def _candidates(queries: Tensor, projected: Tensor, half: Tensor, count: int) ->
     return rows.cpu().numpy()
 
 
-def _l1(images: Images, data: Images, candidates: NDArray[np.int64]) -> NDArray[np.float32]:
+def _l1(images: Images, data: Images, candidates: Rows) -> NDArray[np.float32]:
     """Computes the mean absolute difference of each image to its candidates: [n, h, w, c] and [n, m] → [n, m]."""
     n, m = candidates.shape
     size = int(np.prod(images.shape[1:]))
@@ -93,11 +77,7 @@ def _l1(images: Images, data: Images, candidates: NDArray[np.int64]) -> NDArray[
 
 
 def is_authentic(
-    neighbours: Nearest,
-    data: Images,
-    pca: Callable[[Images], Tensor],
-    projected: Tensor,
-    rows: NDArray[np.int64] | None = None,
+    neighbours: Nearest, data: Images, pca: PrincipalComponents, projected: Tensor, rows: Rows | None = None
 ) -> NDArray[np.bool_]:
     """Tests whether each image is farther from its nearest training image than that one is from its own nearest: [n].
 
@@ -105,12 +85,8 @@ def is_authentic(
     a little noise. They compare features of a network, here it is the L1 distance of pixels. Somewhat more than half
     of new images from the data's distribution are authentic.
 
-    Args:
-        neighbours: result of `nearest` for the images.
-        data: the training data.
-        pca: projects images, see `PrincipalComponents`.
-        projected: the projected data, [m, d].
-        rows: indices of the images in the data if they are real; each is then left out of the data.
+    `neighbours` is what `nearest` returned for the images, and `data`, `pca` and `projected` are as there. If the
+    images are real, `rows` are their indices in the data, [n], and each image is left out of the data.
     """
     found, which = np.unique(neighbours.row[:, 0], return_inverse=True)
     own = nearest(data[found], data, pca, projected, 2, found[:, None])
@@ -131,12 +107,10 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
 
     For two samples of one distribution with n = m, density is 1 on average and coverage about 1 - 1/2^k = 0.969.
     """
-    radius = torch.cat(
-        [torch.cdist(part, real).topk(k + 1, largest=False).values[:, -1] for part in torch.split(real, _QUERIES)]
-    )  # the nearest point is the point itself
-    inside, covered = 0, 0
-    for part, reach in zip(torch.split(real, _QUERIES), torch.split(radius, _QUERIES), strict=True):
-        within = torch.cdist(part, fake) < reach[:, None]
+    inside = covered = 0
+    for part in torch.split(real, _QUERIES):
+        radius = torch.cdist(part, real).topk(k + 1, largest=False).values[:, -1:]  # the nearest is the point itself
+        within = torch.cdist(part, fake) < radius
         inside += int(within.sum())
         covered += int(within.any(1).sum())
     return inside / (k * len(fake)), covered / len(real)

@@ -1,8 +1,6 @@
 """Principal components of pixels: the space in which images are compared without a pretrained network."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,11 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-Images = NDArray[np.uint8]
-
-_MAX_EDGE = 32  # pixels; larger images are averaged down
-_COMPONENTS = 64
-_CHUNK = 512
+Images = NDArray[np.uint8]  # [n, height, width, channels]
+Rows = NDArray[np.int64]  # indices of images in the data
 
 
 class PrincipalComponents:
@@ -25,10 +20,10 @@ class PrincipalComponents:
     variance. Euclidean distances between projections approximate those between the pixels.
     """
 
-    def __init__(self, images: Images, device: torch.device, components: int = _COMPONENTS) -> None:
+    def __init__(self, images: Images, device: torch.device, components: int = 64) -> None:
         """Computes the components of uint8 [n, height, width, channels]; fewer if the images have fewer dimensions."""
         self.device = device
-        x = _map_chunks(images, lambda part: downscale(part).flatten(1).to(device))
+        x = torch.cat([downscale(part).flatten(1).to(device) for part in chunks(images)])
         self.mean = x.mean(0)
         x -= self.mean
         k = min(components, *x.shape)
@@ -42,24 +37,23 @@ class PrincipalComponents:
 
     def __call__(self, images: Images) -> Tensor:
         """Projects uint8 [n, height, width, channels] to float32 [n, components]."""
-        return _map_chunks(images, lambda part: (downscale(part).flatten(1).to(self.device) - self.mean) @ self.basis)
+        parts = (downscale(part).flatten(1).to(self.device) for part in chunks(images))
+        return torch.cat([(part - self.mean) @ self.basis for part in parts])
 
 
-def downscale(images: Images) -> Tensor:
-    """Converts uint8 [n, h, w, c] to float32 [n, c, h, w] in 0 … 255, averaged so that no edge exceeds 32 pixels."""
-    x = torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
-    h, w = x.shape[2:]
-    if max(h, w) > _MAX_EDGE:
-        scale = _MAX_EDGE / max(h, w)
-        x = interpolate(x, (max(1, round(h * scale)), max(1, round(w * scale))), mode="area")
-    return x
+def to_tensor(images: Images) -> Tensor:
+    """Converts uint8 [n, h, w, c] to float32 [n, c, h, w] in 0 … 255."""
+    return torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
 
 
-def chunks(images: Images, size: int = _CHUNK) -> Iterator[Images]:
+def downscale(images: Images, max_edge: int = 32) -> Tensor:
+    """Converts uint8 [n, h, w, c] to float32 [n, c, h, w] in 0 … 255, averaged so that no edge exceeds `max_edge`."""
+    x = to_tensor(images)
+    scale = max_edge / max(x.shape[2:])
+    h, w = (max(1, round(edge * scale)) for edge in x.shape[2:])
+    return interpolate(x, (h, w), mode="area") if scale < 1 else x
+
+
+def chunks(images: Images, size: int = 512) -> Iterator[Images]:
     """Yields consecutive parts of images in memory or in a memory map."""
-    for at in range(0, len(images), size):
-        yield images[at : at + size]
-
-
-def _map_chunks(images: Images, function: Callable[[Images], Tensor]) -> Tensor:
-    return torch.cat([function(part) for part in chunks(images)])
+    return (images[at : at + size] for at in range(0, len(images), size))

@@ -1,7 +1,5 @@
 """The sliced Wasserstein distance between two sets of images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from gankit_train.metrics.pca import Images, downscale, to_tensor
 
 _PATCH = 7  # edge of a patch, in pixels
 _PATCHES = 32  # per image and band
@@ -18,20 +18,16 @@ _CHUNK = 64  # images at once, so that intermediate results stay in the processo
 
 
 @torch.no_grad()
-def sliced_wasserstein(real: NDArray[np.uint8], fake: NDArray[np.uint8], seed: int = 0) -> float:
+def sliced_wasserstein(real: Images, fake: Images, seed: int = 0) -> float:
     """Returns the distance between two sets of images, 0 or more, in standard deviations of the real pixels.
 
     Karras et al., "Progressive Growing of GANs" (2018), section 5: the sliced Wasserstein distance of 7x7 patches,
     averaged over the bands of a Laplacian pyramid. Patches are hardly sensitive to repeated images, so the images
     themselves, downscaled to at most 16 pixels, are one more term of the average.
 
-    For two samples of one distribution it is not 0 but about 0.02 for 2,000 images in each set and 0.04 for 500; this
+    Images are uint8 [n, height, width, channels]; the seed is that of the patch positions and directions. For two
+    samples of one distribution the distance is not 0 but about 0.02 for 2,000 images in each set and 0.04 for 500; this
     floor falls as 1/√n. Values are comparable only for the same real images, number of fake images and seed.
-
-    Args:
-        real: uint8 [n, height, width, channels].
-        fake: uint8 [m, height, width, channels].
-        seed: of the patch positions and directions.
     """
     generator = torch.Generator().manual_seed(seed)
     # Image i of both sets has its patches at the same positions, so that identical sets have distance 0 exactly.
@@ -40,17 +36,16 @@ def sliced_wasserstein(real: NDArray[np.uint8], fake: NDArray[np.uint8], seed: i
     return float(np.mean([_distance(*pair, generator) for pair in pairs]))
 
 
-def _descriptors(images: NDArray[np.uint8], corners: Tensor) -> list[Tensor]:
+def _descriptors(images: Images, corners: Tensor) -> list[Tensor]:
     """Returns whole images, then the patches of each band from fine to coarse: float32 [m, channels, pixels]."""
     chunks = (slice(start, start + _CHUNK) for start in range(0, len(images), _CHUNK))
     return [torch.cat(parts) for parts in zip(*(_levels(images[at], corners[at]) for at in chunks), strict=True)]
 
 
-def _levels(images: NDArray[np.uint8], corners: Tensor) -> Iterator[Tensor]:
-    band = torch.from_numpy(images.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
+def _levels(images: Images, corners: Tensor) -> Iterator[Tensor]:
+    yield downscale(images, _COARSE).flatten(2)
+    band = to_tensor(images)
     h, w = band.shape[2:]
-    shrink = max(1, max(h, w) / _COARSE)
-    yield interpolate(band, (max(1, round(h / shrink)), max(1, round(w / shrink))), mode="area").flatten(2)
     while min(h, w) >= 2 * _COARSE:
         half = interpolate(band, (h // 2, w // 2), mode="area")
         yield _patches(band - interpolate(half, (h, w), mode="bilinear"), corners)
