@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from gankit._errors import GankitError, UsageError
-from gankit._images import save_npz
+from gankit._writers import save_npz
 from gankit_train.data import open_dataset
 from gankit_train.data.dataset import fit
 from gankit_train.data.sources import cache_folder

@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from gankit._console import Debug, run
+from gankit._console import Debug, Version, run
 from gankit._errors import GankitError, UsageError, missing_extra
 from gankit_train.config.presets import PRESETS
 from gankit_train.config.settings import VARIANTS, Config, configure, parse_count, parse_list, parse_names, parse_size
@@ -33,6 +33,7 @@ def _train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside an existing run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, take one step, write nothing.")] = False,
     debug: Debug = False,
+    version: Version = False,
     **settings: Any,
 ) -> None:
     """Train a GAN. The same command given again goes on where the run stopped.

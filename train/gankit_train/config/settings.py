@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, TypeVar
 
-from gankit._console import whole_numbers
+from gankit._console import parse_int_list
 from gankit._errors import UsageError
 from gankit_train.config.presets import find_preset
 from gankit_train.metrics.table import MEASURES
@@ -40,7 +40,7 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
 
 def parse_list(text: str | tuple[int, ...]) -> tuple[int, ...]:
     """`"256,512"` → (256, 512)."""
-    return text if isinstance(text, tuple) else tuple(whole_numbers(text, "lists", "256,512"))
+    return text if isinstance(text, tuple) else tuple(parse_int_list(text, "lists", "256,512"))
 
 
 def parse_names(text: str | tuple[str, ...]) -> tuple[str, ...]:

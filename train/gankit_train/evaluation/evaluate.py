@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gankit._errors import LabelError, ModelNotFoundError, UsageError
-from gankit._files import written_whole
-from gankit._images import save_png
+from gankit._files import atomic_write
 from gankit._labels import Labels
 from gankit._latents import latents
+from gankit._writers import save_png
 from gankit_train.compute.devices import pick_device
 from gankit_train.config.settings import Config
 from gankit_train.data import Dataset, open_dataset, open_source
@@ -148,7 +148,7 @@ def evaluate(
         save_png(picture, pairs_sheet(ours, theirs))
         document["pairs"] = picture.name
     document["seconds"] = round(time.perf_counter() - begun, 1)
-    with written_whole(place) as temporary:
+    with atomic_write(place) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     return document | {"report": str(place)}
 

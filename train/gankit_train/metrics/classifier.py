@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
 
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit_train.compute.devices import pick_precision
 from gankit_train.data import Dataset
 from gankit_train.data.sources import cache_folder
@@ -131,7 +131,7 @@ def classifier_of(data: Dataset, device: torch.device, progress: Progress) -> Cl
     _train(found, data, rest, progress)
     found.accuracy = _accuracy(found, data, held_out)
     document = {"network": network.state_dict(), "accuracy": found.accuracy}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(document, temporary)
     return found
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from gankit._errors import GankitError, ModelError, UsageError, one_line
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit._labels import Labels
 from gankit_train.config.settings import Config
 from gankit_train.models.networks import make_generator
@@ -61,7 +61,7 @@ def save(run: Path, header: Header, gan: GAN, name: str | None = None) -> Path:
         "versions": {"torch": str(torch.__version__)},
         **{name: getattr(gan, name).state_dict() for name in _STATEFUL},
     }
-    with written_whole(path, durable=True) as temporary, temporary.open("wb") as file:
+    with atomic_write(path, durable=True) as temporary, temporary.open("wb") as file:
         try:
             torch.save(document, file)
         except RuntimeError as error:  # what torch makes of a full disk

@@ -54,4 +54,4 @@ def sheet(network: nn.Module, header: Header) -> NDArray[np.uint8]:
         asked = asked[: 2 * _ROWS]
         z = np.tile(z[:_COLUMNS], (len(asked), 1))
         vectors = np.concatenate([labels.vectors(request, seed, 0, _COLUMNS) for request in asked])
-    return grid(samples(network, header, z, vectors), _COLUMNS)
+    return grid(samples(network, header, z, vectors), columns=_COLUMNS)

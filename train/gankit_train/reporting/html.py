@@ -17,7 +17,7 @@ from PIL import Image
 
 from gankit import __version__
 from gankit._errors import GankitError, ModelNotFoundError, one_line
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit_train.config.settings import Config, configure, flag_of
 from gankit_train.evaluation.diagnosis import SIGNS, Row, looked_for, read_rows, training_seconds
 from gankit_train.metrics.table import MEASURES
@@ -167,7 +167,7 @@ def write_report(run: Path, report: Reporter, device: str | None = None, neighbo
         pairs=pairs,
         no_pairs=no_pairs,
     )
-    with written_whole(run / "report.html") as temporary:
+    with atomic_write(run / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return run / "report.html"
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gankit._errors import GankitError, ModelError, UsageError
-from gankit._files import written_whole
-from gankit._images import save_png
+from gankit._files import atomic_write
 from gankit._labels import Labels
 from gankit._latents import latents
+from gankit._writers import save_png
 from gankit_train.compute.devices import device_name, pick_device, pick_precision
 from gankit_train.compute.distributed import join
 from gankit_train.config.presets import PRESETS
@@ -320,11 +320,11 @@ def _finite(gan: GAN) -> bool:
 
 def _begin(run: Path, config: Config, images: int) -> list[Row]:
     """Writes config.json, and drops the rows of metrics.jsonl that came after the checkpoint; returns the others."""
-    with written_whole(run / "config.json") as temporary:
+    with atomic_write(run / "config.json") as temporary:
         temporary.write_text(json.dumps(config.to_json(), indent=1) + "\n")
     metrics = run / "metrics.jsonl"
     rows = [row for row in read_rows(run) if row["images"] <= images]
-    with written_whole(metrics) as temporary:
+    with atomic_write(metrics) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return rows
 
