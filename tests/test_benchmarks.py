@@ -242,7 +242,7 @@ def test_the_model_has_one_set_of_weights_in_every_file(tmp_path: Path, monkeypa
             way = way_named(name, "cpu")
             opened = way.open(model, 1)
             compare(way, opened.images, model)
-            assert opened.sample(3, seed=0).shape == (3, 64, 64, 3)
+            assert opened.sample(3, 0).shape == (3, 64, 64, 3)
     # z → 4×4, and four transposed convolutions with 4×4 kernels: multiplications of each place of their input.
     widths, edges = (64, 32, 16, 8, 3), (4, 8, 16, 32)
     layers = [e * e * 16 * a * b for e, a, b in zip(edges, widths, widths[1:], strict=False)]

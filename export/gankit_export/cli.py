@@ -159,7 +159,7 @@ def _show(made: Iterator[Exported]) -> None:
                 continue
             print(
                 f"{each.format:12}{each.size / 1e6:7.2f} MB  {proof['device']:7}{proof['images']:5} images"
-                f"{proof['largest_error_steps']:11.4f}/255{proof['mean_error_steps']:9.5f}/255"
+                f"{proof['max_error']:11.4f}/255{proof['mean_error']:9.5f}/255"
                 f"{proof['equal_bytes']:13.4%}{proof['images_per_s']:10.0f}  {each.path}"
             )
 

@@ -92,7 +92,7 @@ class Card:
             values = {name: document[name] for name in cls.__dataclass_fields__ if name in document}
             if values.get("labels"):
                 values["labels"] = _labels_from(values["labels"])
-            values["verification"] = _renamed(values.get("verification", {}))
+            values["verification"] = _with_current_names(values.get("verification", {}))
             card = cls(**values)
             if not card.has_file_name:
                 raise ModelError(f"the model's card has the name {card.name!r}, which is not a file name")
@@ -188,8 +188,8 @@ def _labels_from(document: dict[str, Any]) -> Labels:
     )
 
 
-def _renamed(verification: Any) -> Any:
+def _with_current_names(verification: Any) -> Any:
     """The `verification` of a card of any version, with today's field names."""
     if isinstance(verification, dict):
-        return {_OLD_VERIFICATION.get(key, key): _renamed(value) for key, value in verification.items()}
-    return [_renamed(each) for each in verification] if isinstance(verification, list) else verification
+        return {_OLD_VERIFICATION.get(key, key): _with_current_names(value) for key, value in verification.items()}
+    return [_with_current_names(each) for each in verification] if isinstance(verification, list) else verification

@@ -248,13 +248,13 @@ def generate(
     job = Job(generator, n, seed or 0, start or 0, seed_list, in_turn, truncation, metadata)
     if interpolate is not None:
         name = f"interpolation-{'-'.join(map(str, stops))}.gif"
-        job = job.interpolation(stops, frames or 60, loop, mode or "slerp")  # type: ignore[arg-type]
+        job = job.interpolation(stops, 60 if frames is None else frames, loop, mode or "slerp")  # type: ignore[arg-type]
     elif compare is not None:
         name = f"compare-{compare}-seed{job.seed}.png"
         job, columns = job.comparison(), n
     else:
         name = _folder_name(job, label, labels, seeds)
-        columns = columns or len(names) or None
+        columns = len(names) or None if columns is None else columns
     job.check()
     output = output or Path("generated") / generator.card.name / name
     if suffix:

@@ -60,7 +60,7 @@ class Labels:
         elif all(each is None or isinstance(each, str | Mapping) for each in _sequence(request)):
             requests = list(request)
         else:
-            return self._check_vectors(request, count)
+            return self._as_vectors(request, count)
         if len(requests) != count:
             raise LabelError(
                 f"there are {len(requests)} labels for {count} images; pass one for all images, or one for each"
@@ -71,7 +71,7 @@ class Labels:
             rows.setdefault(id(each) if isinstance(each, Mapping) else each, []).append(i)
         vectors = np.zeros((count, len(self.names)), np.float32)
         for images in rows.values():
-            vectors[images] = self._complete(self._parse(requests[images[0]]), draws[images])
+            vectors[images] = self._to_vectors(self._parse(requests[images[0]]), draws[images])
         return vectors
 
     def find(self, text: str) -> int:
@@ -103,7 +103,7 @@ class Labels:
     def _parse(self, request: str | Mapping[str, float] | None) -> dict[int, float]:
         """The weights that a request sets: column → weight, 0 for a label that the image must not have."""
         weights: dict[int, float] = {}
-        for text, weight in self._parts(request):
+        for text, weight in self._split(request):
             opposite = re.match(r"\s*not[-_ ](.*)", text, re.IGNORECASE)
             if opposite and weight == 1 and _normalised(text) not in map(_normalised, self.names):
                 column, weight = self.find(opposite[1].strip()), 0.0
@@ -125,7 +125,7 @@ class Labels:
                 raise LabelError(f"{request!r} excludes all of {self._list(group)}, but every image has one of them")
         return weights
 
-    def _parts(self, request: str | Mapping[str, float] | None) -> list[tuple[str, float]]:
+    def _split(self, request: str | Mapping[str, float] | None) -> list[tuple[str, float]]:
         """Splits a request into names and weights."""
         if isinstance(request, Mapping):
             try:
@@ -148,24 +148,28 @@ class Labels:
                 ) from None
         return found
 
-    def _complete(self, weights: dict[int, float], draws: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Label vectors with the requested weights, and random labels elsewhere: `draws` in [0, 1) [n, k] → [n, k]."""
+    def _to_vectors(self, weights: dict[int, float], draws: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Label vectors [n, k] with these weights, and with random labels where a request leaves them open.
+
+        Args:
+            weights: column → weight.
+            draws: uniform numbers in [0, 1) [n, k], which select the random labels.
+        """
         vectors = np.zeros(draws.shape, np.float32)
         for i, weight in weights.items():
             vectors[:, i] = weight
         grouped = {i for group in self.exclusive for i in group}
         single = ((i,) for i in range(len(self.names)) if i not in grouped)
         for group in [*self.exclusive, *single]:
-            left = 1.0 - sum(weights.get(i, 0.0) for i in group)
-            decided = any(i in weights for i in group) and (len(group) == 1 or left < 1)
-            if decided and (len(group) == 1 or left < 1e-6 or not self._is_complete(group)):
+            requested = [i for i in group if i in weights]
+            left, complete = 1.0 - sum(weights[i] for i in requested), self._is_complete(group)
+            # Without a rest to distribute, or where the data has images with none of the group, nothing is drawn.
+            if requested and (len(group) == 1 or left < 1e-6 or (left < 1 and not complete)):
                 continue
             shares = np.array([0.0 if i in weights else self.frequency[i] for i in group])
             edges = np.cumsum(shares)
-            # The labels that are still possible, and no label at all unless every image has one of the group.
-            total = (
-                edges[-1] if self._is_complete(group) else 1.0 - sum(self.frequency[i] for i in group if i in weights)
-            )
+            # The probability of the labels that are still possible, and of none unless every image has one.
+            total = edges[-1] if complete else 1.0 - sum(self.frequency[i] for i in requested)
             if total > 0:
                 chosen = np.searchsorted(edges / total, draws[:, group[0]], side="right")
                 row = np.flatnonzero(chosen < len(group))
@@ -176,7 +180,8 @@ class Labels:
         """Whether every image of the training data has one label of the group."""
         return sum(self.frequency[i] for i in group) > 1 - 1e-6
 
-    def _check_vectors(self, request: Any, count: int) -> NDArray[np.float32]:
+    def _as_vectors(self, request: Any, count: int) -> NDArray[np.float32]:
+        """Converts a request that is label vectors already."""
         k = len(self.names)
         try:
             vectors = np.asarray(request, np.float32)

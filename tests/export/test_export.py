@@ -92,7 +92,7 @@ def test_the_card_tells_where_the_file_comes_from(run: Path, tmp_path: Path) -> 
         proof = found.verification["measured"][0]
         assert proof == each.proofs[0] and proof["device"] == "cpu"
         assert proof["images"] == 1 + 7 + 64 + 7 + (7 * 11 if found.variant == "cgan" else 0)
-        assert 0 <= proof["mean_error_steps"] <= proof["largest_error_steps"] <= proof["tolerance_steps"] == 0.02
+        assert 0 <= proof["mean_error"] <= proof["max_error"] <= proof["tolerance"] == 0.02
         assert (found.precision, found.rewrite, found.output) == ("float32", "plain", "uint8")
 
 
@@ -139,7 +139,7 @@ def test_every_recipe_is_proved_in_every_format(wide: Path, tmp_path: Path, reci
     expected = gankit.load(plain["onnx"].path, device="cpu").sample(9)
     for made in export_run(wide, list(FORMATS), tmp_path, recipe=recipe):
         proof, found = made.proofs[0], FORMATS[made.format].open(made.path, "cpu")[0]
-        assert proof["tolerance_steps"] == TOLERANCES[recipe.precision] and proof["equal_bytes"] > 0.98
+        assert proof["tolerance"] == TOLERANCES[recipe.precision] and proof["equal_bytes"] > 0.98
         assert (found.precision, found.rewrite, found.output) == (recipe.precision, recipe.rewrite, recipe.output)
         if recipe.precision != "float32":
             assert made.size < 0.6 * plain[made.format].size
@@ -448,7 +448,7 @@ def test_the_formats_are_listed(command: Command) -> None:
 def test_info_prints_the_card_of_any_format(command: Command, wide: Path, tmp_path: Path, suffix: str) -> None:
     assert command("gan-export", wide, "--onnx", "--torchscript", "--pt2", "--compact", "-o", "x").returncode == 0
     shown = command("gan-gen", "--info", f"x/wide{suffix}").stdout
-    for words in ("height             32", "precision          compact", "names: ", "largest_error_steps", "float64"):
+    for words in ("height             32", "precision          compact", "names: ", "max_error", "float64"):
         assert words in shown, shown
 
 

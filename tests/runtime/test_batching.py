@@ -62,9 +62,8 @@ def test_requests_are_joined_into_batches(tiny: gankit.Generator, held: Held) ->
     for n, future in zip(sizes, later, strict=True):
         images = future.result()
         assert close(images, tiny.sample(n, seed=n, label="blond", start=n, truncation=0.5))
-        assert (
-            images.base is None or images.base.nbytes == images.nbytes
-        )  # one image does not hold the whole batch in memory
+        # One image must not keep the whole batch in memory.
+        assert images.base is None or images.base.nbytes == images.nbytes
 
 
 def test_a_full_queue_waits_and_then_refuses(tiny: gankit.Generator, held: Held) -> None:
@@ -240,21 +239,21 @@ def test_a_fork_is_explained(tiny: gankit.Generator) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        said = []
+        printed = []
         for call in (lambda: tiny.sample(1), lambda: tiny.submit(), lambda: pickle.dumps(tiny)):
             try:
                 call()
-                said.append("nothing")
+                printed.append("nothing")
             except BaseException as error:
-                said.append(f"{type(error).__name__}: {error}")
+                printed.append(f"{type(error).__name__}: {error}")
         tiny.close()
-        os.write(write, "\n".join(said).encode())
+        os.write(write, "\n".join(printed).encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read) as pipe:
-        said = pipe.read().splitlines()
+        printed = pipe.read().splitlines()
     assert os.waitpid(child, 0)[1] == 0
-    assert len(said) == 3
-    for line in said:
+    assert len(printed) == 3
+    for line in printed:
         assert line.startswith("GankitError: this generator was loaded before a fork") and "spawn" in line
     assert len(tiny.sample(1)) == 1  # the parent is not affected

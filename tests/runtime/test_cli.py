@@ -159,8 +159,10 @@ def test_the_reader_of_standard_output_may_close_it(form: str) -> None:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.read(10)
         process.stdout.close()  # of a megabyte
-        said = process.stderr.read().decode()
-    assert process.returncode == 1 and [line.split()[0] for line in said.splitlines()] == ["model", "device"], said
+        printed = process.stderr.read().decode()
+    assert process.returncode == 1 and [line.split()[0] for line in printed.splitlines()] == ["model", "device"], (
+        printed
+    )
 
 
 def test_a_terminal_gets_no_bytes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,14 +195,14 @@ def test_an_interrupted_folder_is_continued(command: Command, tmp_path: Path) ->
         assert result.returncode == 0, result.stderr
         return {p.name: p.stat().st_ino for p in folder.glob("0*.png")}, result.stderr
 
-    first, said = make("-n", 5)
-    assert "skipped" not in said
+    first, printed = make("-n", 5)
+    assert "skipped" not in printed
     grid = (folder / "grid.png").read_bytes()
     (folder / "grid.png").unlink()
     (folder / "000003.png").unlink()  # as if it had been interrupted there
     (folder / "000004.png").unlink()
-    second, said = make("-n", 5)
-    assert "skipped 3 existing files" in said
+    second, printed = make("-n", 5)
+    assert "skipped 3 existing files" in printed
     assert all(second[f"{i:06d}.png"] == first[f"{i:06d}.png"] for i in range(3))
     assert (folder / "grid.png").read_bytes() == grid
     assert np.array_equal(picture(folder / "000004.png"), gankit.load(TINY, device="cpu").sample(5)[4])
@@ -302,6 +304,8 @@ def test_without_a_path_the_newest_export_and_then_the_bundled_model(command: Co
         (["--label", "hair"], 2, ["'hair'", "Blond_Hair, Black_Hair"]),
         (["-n", "0"], 2, ["not 0"]),
         (["-n", "-5"], 2, ["not -5"]),
+        (["--columns", "0", "-o", "x.png"], 2, ["columns must be at least 1, not 0"]),
+        (["--interpolate", "0,1", "--frames", "0"], 2, ["frames must be a whole number of at least 1, not 0"]),
         (["-m", "none.onnx"], 2, ["no model at none.onnx"]),
         (["-m", "text.onnx"], 1, ["text.onnx", "ONNX"]),
         (["--interpolate", "0,x"], 2, ["'0,x'"]),

@@ -178,7 +178,7 @@ class _Cudart:
 
 def test_pinned_memory_is_freed() -> None:
     cudart = _Cudart()
-    array = cuda.pinned((3, 4), np.float32, cudart)
+    array = cuda.allocate_pinned((3, 4), np.float32, cudart)
     assert array.shape == (3, 4) and array.dtype == np.float32 and not array.any() and len(cudart.live) == 1
     part = array[1:]
     del array
@@ -188,7 +188,8 @@ def test_pinned_memory_is_freed() -> None:
     del part
     gc.collect()
     assert not cudart.live
-    assert not cuda.pinned((2,), np.uint8, _Cudart(code=2)).any()  # without pinned memory, ordinary memory is used
+    ordinary = cuda.allocate_pinned((2,), np.uint8, _Cudart(code=2))  # pinned memory is exhausted
+    assert not ordinary.any()
 
 
 @pytest.mark.usefixtures("gpu")

@@ -25,7 +25,7 @@ def open_backend(source: bytes, name: str, options: LoadOptions) -> Backend:
 
         return OpenVINO(source, name, options)
     if options.providers is not None:
-        from gankit._backends.session import open_on_providers
+        from gankit._backends.providers import open_on_providers
 
         return open_on_providers(source, name, options)
     from gankit._backends.cpu import Cpu
@@ -58,7 +58,7 @@ def open_session(session: Session, options: LoadOptions) -> Backend:
         UsageError: an option that only takes effect when a session is opened.
         ModelError: the session's model does not fit the generator's contract.
     """
-    from gankit._backends.session import ExistingSession
+    from gankit._backends.providers import ExistingSession
 
     if options.device != "auto" or options.threads or options.gpu_mem_limit or options.providers:
         raise UsageError("a session already has its device, threads and memory limit: set them where you open it")

@@ -24,8 +24,9 @@ from gankit._options import LoadOptions
 from gankit._session import CUDA, CUDA_OPTIONS, gpu_session
 
 PROVIDER = CUDA
+"""The execution provider; the tests replace it with the CPU's."""
 MEMORY = "cuda"
-"""ONNX Runtime's name of the device's memory."""
+"""ONNX Runtime's name of the provider's memory."""
 
 _SIZE_RATIO = 4  # between neighbouring batch sizes
 _CHECKED = 4  # images that are compared with the CPU's
@@ -141,12 +142,15 @@ class _FixedBatch:
         self.session.run_with_iobinding(binding)
 
     def _new_buffers(self) -> tuple[list[NDArray[np.float32]], NDArray[Any]]:
-        inputs = [pinned((self.size, width), np.float32) for _, width in self._inputs]
-        return inputs, pinned(self._shape, self._type)
+        inputs = [allocate_pinned((self.size, width), np.float32) for _, width in self._inputs]
+        return inputs, allocate_pinned(self._shape, self._type)
 
 
-def pinned(shape: tuple[int, ...], dtype: Any, cudart: Any = None) -> NDArray[Any]:
-    """Zeros in pinned memory, which the GPU reads and writes directly; in ordinary memory without CUDA."""
+def allocate_pinned(shape: tuple[int, ...], dtype: Any, cudart: Any = None) -> NDArray[Any]:
+    """Allocates zeros in pinned memory, which the GPU accesses directly; in ordinary memory without CUDA.
+
+    `cudart` is CUDA's runtime library, which is loaded by default.
+    """
     if MEMORY == "cuda":
         with suppress(OSError):
             cudart = cudart or ctypes.CDLL(f"libcudart.so.{cuda_of_onnxruntime()}")
