@@ -20,14 +20,14 @@ $(VENV)/.installed: requirements-dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: env  ## Train on faces, export, and write blond ones, a sheet of hair colours and a film: about four minutes
+demo: env  ## Train on faces, export, and write blond ones, a grid of hair colours and an animation: about four minutes
 	$(BIN)/gan-train cgan --data avatars --size 32 --images $(IMAGES) --out $(DEMO)/run
 	$(BIN)/gan-export $(DEMO)/run --onnx --torchscript --name faces -o $(DEMO)
 	$(BIN)/gan-gen -m $(DEMO)/faces.onnx -n 64 --label blond --scale 2 -o $(DEMO)/blond
 	$(BIN)/gan-gen -m $(DEMO)/faces.onnx -n 10 --compare hair --scale 3 -o $(DEMO)/hair.png
-	$(BIN)/gan-gen -m $(DEMO)/faces.onnx --interpolate 0,7,42 --frames 90 --loop --scale 4 -o $(DEMO)/walk.gif
-	@printf '%s\n' '' 'The generator:  $(DEMO)/faces.onnx and $(DEMO)/faces.ts' 'Blond faces:    $(DEMO)/blond/sheet.png' \
-		'Hair colours:   $(DEMO)/hair.png' 'A walk:         $(DEMO)/walk.gif' 'The training:   $(DEMO)/run/samples/'
+	$(BIN)/gan-gen -m $(DEMO)/faces.onnx --interpolate 0,7,42 --frames 90 --loop --scale 4 -o $(DEMO)/interpolation.gif
+	@printf '%s\n' '' 'The generator:  $(DEMO)/faces.onnx and $(DEMO)/faces.ts' 'Blond faces:    $(DEMO)/blond/grid.png' \
+		'Hair colours:   $(DEMO)/hair.png' 'Interpolation:  $(DEMO)/interpolation.gif' 'The training:   $(DEMO)/run/samples/'
 
 model: env  ## Train the faces that come with the package again, and export them
 	$(BIN)/gan-train cgan --data avatars --size 32 --images 600k --out build/avatars

@@ -20,7 +20,7 @@ from benchmarks.table import page, section, with_results
 from benchmarks.worker import ROOT
 from gankit._console import Debug, run
 from gankit._errors import GankitError, UsageError
-from gankit._files import written_whole
+from gankit._files import atomic_write
 
 _PROGRAM = "python -m benchmarks"
 _DEVICES = ("cpu", "cuda")
@@ -87,7 +87,7 @@ def table(
         readme = ROOT / "README.md"
         texts = {results / "README.md": page(documents), readme: with_results(readme.read_text(), documents)}
         for path, text in texts.items():
-            with written_whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_text(text)
             print(f"wrote {path}", file=sys.stderr)
 

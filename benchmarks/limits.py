@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.options import Options
 from benchmarks.rounds import Measure, Values, finish, timed
 from benchmarks.worker import call
-from gankit._session import Precision
+from gankit._options import Precision
 
 # Names in a document: what the machine does in a second, and what an image takes. A multiplication or an addition is
 # one operation.

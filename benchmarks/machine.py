@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gankit._session import cores
+from gankit._environment import available_cores
 
 _PACKAGES = (
     "numpy",
@@ -38,7 +38,7 @@ def machine() -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"),
         "cpu": f"{model or platform.machine()} ({', '.join(flags)})",
-        "cores": cores(),
+        "cores": available_cores(),
         "gpu": "; ".join(_said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(terse=True),

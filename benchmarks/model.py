@@ -81,8 +81,8 @@ class Model:
 
         import gankit
 
-        with gankit.load(self.path, "cpu") as generator:
-            inputs = [values for values in generator.inputs(_COMPARED, _SEED) if values is not None]
+        with gankit.load(self.path, device="cpu") as generator:
+            inputs = [values for values in generator.inputs(_COMPARED, seed=_SEED) if values is not None]
         session = onnxruntime.InferenceSession(str(self.path), providers=["CPUExecutionProvider"])
         names = [value.name for value in session.get_inputs()]
         return inputs, session.run(None, dict(zip(names, inputs, strict=True)))[0]

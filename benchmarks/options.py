@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gankit._session import cores
+from gankit._environment import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = Path("build/benchmarks")
@@ -32,7 +32,7 @@ class Options:
     @property
     def threads(self) -> int:
         """For every way alike: the cores that this process may use."""
-        return cores()
+        return available_cores()
 
     def rounds_of(self, usual: int) -> int:
         """How often everything is measured, where a suite takes `usual` rounds by itself."""

@@ -16,7 +16,8 @@ from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import FailedError, Values, interleave, timed
 from benchmarks.worker import call
-from gankit._session import CPU, CUDA, CUDA_OPTIONS, Device
+from gankit._options import Device
+from gankit._session import CPU, CUDA, CUDA_OPTIONS
 
 LATENTS, IN, OUT = "latents", "transfer in", "transfer out"
 GPU = "the rest: waiting for the GPU, which a node's time may not hold, Python, copies"
@@ -57,18 +58,21 @@ def measure(file: str, device: Device, batch: int) -> Values:
     """In a process of its own: milliseconds of each part, in the order in which they come."""
     import gankit
 
-    with tempfile.TemporaryDirectory() as folder, gankit.load(file, device, threads=int(device == "cpu")) as generator:
-        inputs = [each for each in generator.inputs(batch, 1) if each is not None]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        gankit.load(file, device=device, threads=int(device == "cpu")) as generator,
+    ):
+        inputs = [each for each in generator.inputs(batch, seed=1) if each is not None]
         session = _profiled(file, device, folder)
         names = [value.name for value in session.get_inputs()]
         whole = []
         for _ in range(_REPEATS):  # in turn, as everything
             session.run(None, dict(zip(names, inputs, strict=True)))
             begin = perf_counter()
-            images = generator.sample(batch, 1)
+            images = generator.sample(batch, seed=1)
             whole.append(1000 * (perf_counter() - begin))
         events = json.loads(Path(session.end_profiling()).read_text())
-        latents = 1000 * median(timed(lambda: generator.inputs(batch, 1), 0.1))
+        latents = 1000 * median(timed(lambda: generator.inputs(batch, seed=1), 0.1))
     there, back = (0.0, 0.0) if device == "cpu" else _transfers(inputs, images)
     values = {LATENTS: latents, IN: there, **by_node(events, _REPEATS // 2), OUT: back}
     total = median(whole[_REPEATS // 2 :])

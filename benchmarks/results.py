@@ -13,7 +13,7 @@ from benchmarks.machine import machine
 from benchmarks.options import Options
 from benchmarks.rounds import Taken, summary
 from benchmarks.suites import SUITES
-from gankit._files import written_whole
+from gankit._files import atomic_write
 
 Document = dict[str, Any]
 
@@ -76,7 +76,7 @@ def write(made: Document, folder: Path) -> Path:
     """Puts a document into the folder of results, under the name of its suite and, but for the CPU, its device."""
     suffix = "" if made["device"] == "cpu" else f"-{made['device']}"
     path = folder / f"{made['suite']}{suffix}.json"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
     return path
 

@@ -32,7 +32,7 @@ from benchmarks.results import Metric, Row, document, write
 from benchmarks.rounds import Taken
 from gankit._console import run
 from gankit._errors import GankitError, UsageError
-from gankit._session import Device
+from gankit._options import Device
 
 Images = NDArray[np.uint8]
 Names = tuple[str, ...]
@@ -71,7 +71,12 @@ class Probe:
 
     def asked(self, start: int, n: int) -> dict[str, Any]:
         """The arguments of `sample`, but for n, of any images of this seed."""
-        return {"seed": self.seed, "label": FORMS[self.form](self.names, start, n), "start": start, "psi": self.psi}
+        return {
+            "seed": self.seed,
+            "label": FORMS[self.form](self.names, start, n),
+            "start": start,
+            "truncation": self.psi,
+        }
 
     @property
     def alone(self) -> dict[str, Any]:
@@ -141,10 +146,12 @@ def _interpolate(ask: Ask) -> Made:
     probe, loop = ask.probe, ask.n % 2 == 0
     if probe.number == 0:  # the image of a seed that a walk passes
         label = FORMS[probe.form](probe.names, 0, 2)
-        frames = ask.faces.interpolate([probe.seed, ask.n], 1 + ask.n, loop, label, psi=probe.psi)
+        frames = ask.faces.interpolate(
+            [probe.seed, ask.n], frames=1 + ask.n, loop=loop, label=label, truncation=probe.psi
+        )
     else:
         z, vectors = ask.faces.inputs(2, **probe.asked(probe.number, 2))
-        frames = ask.faces.interpolate(z, 1 + ask.n, loop, vectors, mode="lerp")
+        frames = ask.faces.interpolate(z, frames=1 + ask.n, loop=loop, label=vectors, mode="lerp")
     return 1 + ask.n, [frames[0]]
 
 
@@ -242,7 +249,7 @@ def mixed(
     """Mixed requests from several threads for so many minutes, or until so many are done."""
 
     def load() -> gankit.Generator:
-        return gankit.load(model, device)
+        return gankit.load(model, device=device)
 
     with load() as faces:
         probes = _probes(faces)
@@ -287,7 +294,7 @@ def mixed(
 
 def stream(model: Path | None, device: Device = "auto", n: int = 1_000_000) -> Soak:
     """One stream of n images; a sample every hundredth of it, with a look at an image."""
-    with gankit.load(model, device) as faces:
+    with gankit.load(model, device=device) as faces:
         soak, step = Soak(faces.device), max(1, min(n // 100, _STREAM_WARM))
         soak.take(0)
         for batch in faces.stream(n, seed=1):
@@ -325,7 +332,8 @@ def _probes(faces: gankit.Generator) -> list[Probe]:
         for number in (0, int(rng.integers(_LARGEST, 10**6))):
             for psi in (1.0, 0.7):
                 seed = int(rng.integers(1000))
-                image = faces.sample(1, seed, FORMS[form](names, number, 1), number, psi)[0]
+                label = FORMS[form](names, number, 1)
+                image = faces.sample(1, seed=seed, label=label, start=number, truncation=psi)[0]
                 probes.append(Probe(seed, number, form, psi, names, image))
     return probes
 

@@ -20,7 +20,8 @@ from benchmarks.model import Images, Inputs, Model
 from benchmarks.options import Options
 from benchmarks.results import Row
 from benchmarks.rounds import FailedError, MissingError
-from gankit._session import CPU, CUDA, Device, Precision
+from gankit._options import Device, Precision
+from gankit._session import CPU, CUDA
 
 TOLERANCES = {"float32": 1, "float16": 4, "bfloat16": 8}
 """How far any byte of a way may lie from the network's, in steps of 1/255; all of them in the mean a tenth of it.
@@ -89,7 +90,7 @@ def _gankit(file: str, device: Device, model: Model, threads: int, precision: Pr
         if CUDA not in onnxruntime.get_available_providers():
             raise MissingError("this onnxruntime is built without CUDA")
     try:
-        generator = gankit.load(model.file(file), device, precision, threads=threads)
+        generator = gankit.load(model.file(file), device=device, precision=precision, threads=threads)
     except gankit.UsageError as error:  # a precision that this processor does not have
         raise MissingError(str(error)) from None
     return Opened(

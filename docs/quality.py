@@ -24,7 +24,7 @@ from PIL import ImageColor
 from recipes import save_sheet
 
 import gankit
-from gankit._images import save_png
+from gankit._writers import save_png
 from gankit_train.data.avatars import HAIR
 from gankit_train.evaluation.diagnosis import Row, read_rows, training_seconds
 from gankit_train.reporting.html import Told, findings
@@ -252,7 +252,7 @@ def _hair(run: Path, document: dict[str, Any]) -> dict[str, dict[str, float | No
     value, real = (float(np.mean([shares[key] for shares in of_hair.values()])) for key in ("value", "real"))
     with gankit.load(run / "faces.onnx", device="cpu") as generator:
         images = generator.compare_labels(256, labels=list(of_hair))
-    sheet = gankit.grid(np.concatenate(images[:, :_PEOPLE]), _PEOPLE)
+    sheet = gankit.grid(np.concatenate(images[:, :_PEOPLE]), columns=_PEOPLE)
     save_png(PICTURES / f"{run.name}.png", sheet, scale=2)
     faces = images.astype(np.float64)
     colours = np.array([ImageColor.getrgb(colour) for colour in HAIR])

@@ -8,8 +8,8 @@ import pytest
 
 import gankit
 from benchmarks import soak
+from tests.helpers.models import foreign_model
 from tests.helpers.paths import TINY
-from tests.runtime.test_generator import _foreign as foreign
 
 
 def test_mixed_requests_of_every_kind_and_form_are_answered_rightly() -> None:
@@ -22,7 +22,7 @@ def test_mixed_requests_of_every_kind_and_form_are_answered_rightly() -> None:
 
 def test_a_model_without_labels_can_be_soaked(tmp_path: Path) -> None:
     model = tmp_path / "plain.onnx"
-    model.write_bytes(foreign("uint8", labels=False))
+    model.write_bytes(foreign_model("uint8", labels=False))
     done = soak.mixed(model, "cpu", minutes=10, requests=60, threads=2)
     assert done.wrong == [] and done.counts.total() == 60 and "compare_labels" not in done.counts
 

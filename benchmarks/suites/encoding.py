@@ -60,17 +60,17 @@ def measure(way: str, seconds: float) -> Values:
 
 
 def _png(folder: Path, images: Any) -> None:
-    from gankit._images import save_png
+    from gankit._writers import save_png
 
     for i, image in enumerate(images):
         save_png(folder / f"{i}.png", image)
 
 
 def _one_file(suffix: str, folder: Path, images: Any) -> None:
-    import gankit._images
+    import gankit._writers
 
     as_they_come = {"mp4": ([images],), "npz": ([images], len(images)), "npy": ([images], len(images))}
-    getattr(gankit._images, f"save_{suffix}")(folder / f"x.{suffix}", *as_they_come.get(suffix, (images,)))
+    getattr(gankit._writers, f"save_{suffix}")(folder / f"x.{suffix}", *as_they_come.get(suffix, (images,)))
 
 
 def _zlib(folder: Path, images: Any) -> None:

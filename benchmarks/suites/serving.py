@@ -18,7 +18,8 @@ from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
 from benchmarks.rounds import Values, interleave
 from benchmarks.worker import call
-from gankit._session import CPU, CUDA, Device
+from gankit._options import Device
+from gankit._session import CPU, CUDA
 
 CALLERS = 64
 REQUESTS, P50, P99 = "requests/s", "median wait of a caller", "99 of 100 callers waited less than"
@@ -85,7 +86,7 @@ def _callers(ask: Callable[[int], object], callers: int, seconds: float) -> Wait
 def _generator(kind: str, file: str, device: Device, cores: int, seconds: float) -> Waits:
     import gankit
 
-    with gankit.load(file, device, threads=cores) as generator:
+    with gankit.load(file, device=device, threads=cores) as generator:
         generator.warmup()
         if kind == "async":
             return asyncio.run(_clients(generator, seconds))

@@ -181,7 +181,7 @@ def _draw(folder: Path, steps: int) -> None:
     """The same bricks for everybody: an array, PNG files in a folder of folders, and MNIST's files in grey."""
     import numpy as np
 
-    from gankit._images import save_png
+    from gankit._writers import save_png
     from gankit_train.data.bricks import draw
 
     images = [draw(i) for i in range((steps // 4 + steps + 2) * BATCH)]

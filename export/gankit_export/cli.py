@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gankit._console import Debug, run, whole_numbers
+from gankit._console import Debug, Version, parse_int_list, run
 from gankit._errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _export(
         str | None, typer.Option(help=f"{_OWN}: what it makes of black and white. [default: -1,1]")
     ] = None,
     debug: Debug = False,
+    version: Version = False,
 ) -> None:
     """Export a generator to ONNX and TorchScript, and prove that the files compute what the network computed.
 
@@ -133,7 +134,7 @@ def _export_own(
         raise UsageError(f"--init must be a JSON object such as '{{\"nz\": 100}}', not {init!r} ({error})") from None
     if own["z_dim"] is None:
         raise UsageError(f"{source} needs --z-dim, how many numbers it takes for an image, such as --z-dim 100")
-    z_shape = own["z_shape"] and tuple(whole_numbers(own["z_shape"], "--z-shape", "100,1,1"))
+    z_shape = own["z_shape"] and tuple(parse_int_list(own["z_shape"], "--z-shape", "100,1,1"))
     try:
         low, high = (float(part) for part in (own["value_range"] or "-1,1").split(","))
     except ValueError:
@@ -158,7 +159,7 @@ def _show(made: Iterator[Exported]) -> None:
                 continue
             print(
                 f"{each.format:12}{each.size / 1e6:7.2f} MB  {proof['device']:7}{proof['images']:5} images"
-                f"{proof['largest_error_steps']:11.4f}/255{proof['mean_error_steps']:9.5f}/255"
+                f"{proof['max_error']:11.4f}/255{proof['mean_error']:9.5f}/255"
                 f"{proof['equal_bytes']:13.4%}{proof['images_per_s']:10.0f}  {each.path}"
             )
 

@@ -16,7 +16,7 @@ from torch import nn
 import gankit
 from gankit._card import Card
 from gankit._errors import DeviceError, GankitError, ModelError, UsageError, missing_extra, one_line
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit._labels import Labels
 from gankit_export.bridge import bridge
 from gankit_export.formats import FORMATS, Format
@@ -183,7 +183,7 @@ def write(form: Format, graph: ImageGraph, reference: Reference, card: Card, pat
     versions = {name: import_module(name).__version__ for name in ("torch", *form.needs)}
     opset = graph.recipe.opset if form.name == "onnx" else 0
     card = replace(card, opset=opset, versions={"gankit": gankit.__version__, **versions})
-    with written_whole(path, durable=True) as temporary:
+    with atomic_write(path, durable=True) as temporary:
         try:
             artefact = form.build(graph, card)
         except Exception as error:  # PyTorch's exporters raise dozens of kinds

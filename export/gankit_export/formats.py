@@ -16,8 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from gankit._card import KEY, Card
+from gankit._environment import available_cores
 from gankit._errors import DeviceError
-from gankit._session import CUDA, CUDA_OPTIONS, Device, cores, cpu_session, gpu_session, read_model
+from gankit._model import read_model
+from gankit._options import Device
+from gankit._session import CUDA, CUDA_OPTIONS, cpu_session, gpu_session
 from gankit_export.graph import ImageGraph
 
 Run = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[Any]]
@@ -89,7 +92,11 @@ def _save_onnx(model: Any, card: Card, path: Path) -> None:
 
 def _open_onnx(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
     source = read_model(path)
-    session = gpu_session(source, CUDA, CUDA_OPTIONS) if device == "cuda" else cpu_session(source, str(path), cores())
+    session = (
+        gpu_session(source, CUDA, CUDA_OPTIONS)
+        if device == "cuda"
+        else cpu_session(source, str(path), available_cores())
+    )
 
     def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[Any]:
         images: NDArray[Any] = session.run(None, {"z": z} if label is None else {"z": z, "label": label})[0]

@@ -144,9 +144,9 @@ def verify(run: Run, reference: Reference, card: Card, device: str = "cpu", time
     return {
         "device": device,
         "images": sum(len(case.z) for case in reference.cases),
-        "largest_error_steps": round(worst, 6),
-        "mean_error_steps": round(total / values, 8),
-        "tolerance_steps": tolerance,
+        "max_error": round(worst, 6),
+        "mean_error": round(total / values, 8),
+        "tolerance": tolerance,
         "equal_bytes": 1 - unequal / values,
         "images_per_s": round(_speed(run, reference), 1) if timed else None,
     }

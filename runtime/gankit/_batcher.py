@@ -1,116 +1,139 @@
-"""Joins requests that come at the same time into batches: many small ones then cost as little as a few large ones."""
+"""Joins simultaneous requests into batches, so that many small ones cost as little as a few large ones."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gankit._backends.base import Inputs
 from gankit._errors import BusyError, UsageError
+from gankit._images import Images
+from gankit._validation import check_count
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-Images = NDArray[np.uint8]
-Inputs = Sequence[NDArray[np.float32]]
-
 
 @dataclass(frozen=True)
-class _Request:
+class _Pending:
+    """A request in the queue."""
+
     inputs: Inputs
     future: Future[Images]
-    came: float
+    arrival: float
+    """Seconds of the monotonic clock."""
 
     def __len__(self) -> int:
         return len(self.inputs[0])
 
 
 class Batcher:
-    """A thread that computes whatever has come while it was computing the last batch.
+    """Computes queued requests in a thread; while it computes one batch, the next one collects.
 
-    So a request that comes alone starts at once, and under load the batches grow by themselves. The thread ends when
-    nothing waits and the next request starts another: an idle or forgotten batcher holds none.
+    So a lone request starts at once, and under load the batches grow by themselves. The thread ends when the queue is
+    empty, and the next request starts another: an idle or forgotten batcher holds no thread.
     """
 
-    def __init__(self, compute: Callable[[Inputs], Images], batch: int, waiting: int, latest_start: float) -> None:
-        """Args are those of `Generator.serve`, and `compute`: z [n, z_dim] and maybe label [n, k] → images."""
-        self._compute, self._batch, self._waiting, self._latest_start = compute, batch, waiting, latest_start
-        self._requests: deque[_Request] = deque()
-        self._change = threading.Condition()  # guards the requests, the thread and `_closed`
+    def __init__(self, compute: Callable[[Inputs], Images]) -> None:
+        """`compute` maps z [n, z_dim] and optionally label [n, k] to images."""
+        self._compute: Callable[[Inputs], Images] | None = compute
+        self._max_batch, self._max_queue, self._max_delay = 64, 1024, 0.0
+        self._queue: deque[_Pending] = deque()
+        self._change = threading.Condition()  # guards everything but the limits
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._used = self._closed = False
 
-    def submit(self, inputs: Inputs, timeout: float | None = None) -> Future[Images]:
-        """Lets a request wait for its turn; waits itself for room to do so, for up to `timeout` seconds.
+    def configure(self, max_batch: int, max_queue: int, max_delay: float) -> None:
+        """Sets the limits, which are those of `Generator.serve`, before the first request.
 
         Raises:
-            BusyError: no room came free.
-            UsageError: the batcher was closed.
+            UsageError: a value is unusable, or there was a request already.
+        """
+        max_batch, max_queue = check_count("max_batch", max_batch), check_count("max_queue", max_queue)
+        if not 0 <= max_delay < math.inf:
+            raise UsageError(f"max_delay must be a number of seconds of at least 0, not {max_delay!r}")
+        with self._change:
+            if self._used:
+                raise UsageError("serve() has no effect after the first submit(); call it before")
+            self._max_batch, self._max_queue, self._max_delay = max_batch, max_queue, max_delay
+
+    def submit(self, inputs: Inputs, timeout: float | None = None) -> Future[Images]:
+        """Queues a request. If the queue is full, waits for a place for up to `timeout` seconds, or without limit.
+
+        Raises:
+            BusyError: no place became free in time.
+            UsageError: the batcher is closed.
         """
         from concurrent.futures import Future
 
         with self._change:
-            free = self._change.wait_for(lambda: self._closed or len(self._requests) < self._waiting, timeout)
+            self._used = True
+            free = self._change.wait_for(lambda: self._closed or len(self._queue) < self._max_queue, timeout)
             if self._closed:
-                raise UsageError("this generator was closed; load it again")
+                raise UsageError("this generator is closed; load it again")
             if not free:
                 raise BusyError(
-                    f"{self._waiting} requests are waiting already, and none had its turn within {timeout} s: ask less "
-                    "often, or let more wait"
+                    f"the queue is full: {self._max_queue} requests are waiting, and none started within {timeout} s; "
+                    "retry later, or raise max_queue"
                 )
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="gankit-batcher")
                 thread.start()
                 self._thread = thread
-            request = _Request(inputs, Future(), monotonic())
-            self._requests.append(request)
+            request = _Pending(inputs, Future(), monotonic())
+            self._queue.append(request)
             self._change.notify_all()
         return request.future
 
     def close(self) -> None:
-        """Refuses requests from now on, and returns when those that wait are computed."""
+        """Refuses new requests, and returns when all queued ones are computed."""
         with self._change:
             self._closed, thread = True, self._thread
+            if thread is None:
+                self._compute = None  # which holds the model
             self._change.notify_all()
-        if thread is not None and thread is not threading.current_thread():  # on which a future's callback may close
+        if thread is not None and thread is not threading.current_thread():  # a future's callback may call close()
             thread.join()
 
     def _work(self) -> None:
-        while joined := self._next():
-            self._answer(joined)
+        while batch := self._next_batch():
+            self._answer(batch)
 
-    def _next(self) -> list[_Request]:
-        """The requests to join; none when nothing waits, and the thread is to end."""
-        joined: list[_Request] = []
+    def _next_batch(self) -> list[_Pending]:
+        """The requests to compute together; none if the queue is empty, which ends the thread."""
+        batch: list[_Pending] = []
         n = 0
         with self._change:
-            if self._requests and self._latest_start:
-                left = self._requests[0].came + self._latest_start - monotonic()
-                self._change.wait_for(lambda: self._closed or sum(map(len, self._requests)) >= self._batch, left)
-            while self._requests and (not joined or n + len(self._requests[0]) <= self._batch):
-                request = self._requests.popleft()
+            if self._queue and self._max_delay:
+                left = self._queue[0].arrival + self._max_delay - monotonic()
+                self._change.wait_for(lambda: self._closed or sum(map(len, self._queue)) >= self._max_batch, left)
+            while self._queue and (not batch or n + len(self._queue[0]) <= self._max_batch):
+                request = self._queue.popleft()
                 if request.future.set_running_or_notify_cancel():
-                    joined.append(request)
+                    batch.append(request)
                     n += len(request)
-            if not joined:
+            if not batch:
                 self._thread = None
+                self._compute = None if self._closed else self._compute
             self._change.notify_all()
-        return joined
+        return batch
 
-    def _answer(self, joined: list[_Request]) -> None:
+    def _answer(self, batch: list[_Pending]) -> None:
+        assert self._compute is not None
         try:
-            images = self._compute([np.concatenate(each) for each in zip(*(r.inputs for r in joined), strict=True)])
-        except BaseException as error:  # for whoever waits, whatever it is
-            for each in joined:
-                each.future.set_exception(error)
+            images = self._compute([np.concatenate(each) for each in zip(*(r.inputs for r in batch), strict=True)])
+        except BaseException as error:  # of any kind: the waiting callers must get it
+            for request in batch:
+                request.future.set_exception(error)
             return
-        at: Any = np.cumsum([len(each) for each in joined])[:-1]
-        for each, part in zip(joined, np.split(images, at), strict=True):
-            # A copy: whoever keeps one image would keep the whole batch.
-            each.future.set_result(part if len(joined) == 1 else part.copy())
+        ends: Any = np.cumsum([len(request) for request in batch])[:-1]
+        for request, part in zip(batch, np.split(images, ends), strict=True):
+            # A copy: otherwise a caller that keeps one image would keep the whole batch in memory.
+            request.future.set_result(part if len(batch) == 1 else part.copy())

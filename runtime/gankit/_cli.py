@@ -1,352 +1,337 @@
-"""`gan-gen`: images from an exported generator."""
+"""`gan-gen`: generates images with an exported generator."""
 
 from __future__ import annotations
 
-import json
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
-from shutil import disk_usage
-from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gankit._console import Debug, ranges, run, whole_numbers
-from gankit._errors import GankitError, LabelError, UsageError
+from gankit._card import Card
+from gankit._console import INFORMATION, Debug, Version, parse_int_list, parse_int_ranges, run
+from gankit._errors import LabelError, UsageError
+from gankit._generator import Generator
+from gankit._job import Job, say, write_file, write_folder
+from gankit._load import load
+from gankit._model import bundled_model, newest_export
+from gankit._options import DEVICES, PRECISIONS
+from gankit._writers import output_suffix
 
-if TYPE_CHECKING:
-    from gankit._generator import Generator
-    from gankit._images import Images
-
-_BATCH = 64
-_MOST = 10**12  # images of one request, which no disk has room for
-_WRITERS = 4  # threads that write PNGs: more would wait for each other's Python
-_SHEET = 256  # images on a contact sheet beside a folder of PNGs: more could not be looked at
-_UNUSED = {  # which options say nothing to which kind of picture
+_MAX_IMAGES = 10**12  # more than any disk holds
+_MODES = ("slerp", "lerp")
+_FORMATS = ("png", "gif", "webp", "mp4", "npz", "npy")
+_WITHOUT_EFFECT = {  # what is generated → the options that have no effect on it
     "--interpolate": ("-n", "--seed", "--seeds", "--start", "--compare"),
     "--compare": ("--seeds", "--frames", "--loop", "--mode", "--columns", "--labels"),
     "--seeds": ("-n", "--seed", "--start", "--frames", "--loop", "--mode", "--labels"),
-    "": ("--frames", "--loop", "--mode"),
+    "images": ("--frames", "--loop", "--mode"),
 }
 
 
-def generate(
-    model: Annotated[
-        Path | None,
-        typer.Option("-m", "--model", help="ONNX file. [default: the newest under runs/, else the bundled faces]"),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("-n", help="How many images. [default: 64; 10 of each of --labels, 10 in a row of --compare]"),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(help="What they show: any part of a label's name, not-NAME, blond=0.7, several joined by commas."),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="all|LABELS",
-            help="Labels in turn, image by image: all, or those that parts of names joined by commas fit. A sheet has "
-            "a column for each, and the seeds of a walk show them in turn.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Image i of a seed is always the same image. [default: 0]")] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="SEEDS", help="The first image of each of these seeds: 0,4-6.")
-    ] = None,
-    start: Annotated[int | None, typer.Option(help="Number of the first image of the seed. [default: 0]")] = None,
-    psi: Annotated[float, typer.Option(help="Below 1: more typical images, less variety.")] = 1.0,
-    interpolate: Annotated[
-        str | None, typer.Option(metavar="SEEDS", help="A walk through the first images of these seeds: 0,7,42.")
-    ] = None,
-    frames: Annotated[int | None, typer.Option(help="Length of the walk. [default: 60]")] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Let the walk end where it began.")] = False,
-    mode: Annotated[str | None, typer.Option(help="The walk's way, slerp or lerp. [default: slerp]")] = None,
-    compare: Annotated[
-        str | None,
-        typer.Option(metavar="all|LABELS", help="A sheet with the same n latents under each of these, row by row."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Folder, or x.png, .gif, .webp, .mp4, .npz, .npy, or - for standard output. [default: in generated/]",
-        ),
-    ] = None,
-    form: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help="What -o - writes: png, npz, … [default: png]")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cuda, cpu or openvino.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="float32, tf32 (cuda), bfloat16 (openvino) or float16; auto is the quickest there is.")
-    ] = "auto",
-    batch: Annotated[int, typer.Option(help="Images computed at a time; 0 takes what suits the device.")] = 0,
-    threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.")] = 0,
-    info: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Only print what a file of gan-export says of itself.")
-    ] = None,
-    doctor: Annotated[
-        bool, typer.Option("--doctor", help="Only print what is installed, what clashes and what each device can do.")
-    ] = False,
-    columns: Annotated[
-        int | None,
-        typer.Option(min=1, help="Columns of the sheet. [default: about square, or one for each of --labels]"),
-    ] = None,
-    scale: Annotated[int, typer.Option(min=1, help="Draw each pixel this many times as large.")] = 1,
-    debug: Debug = False,
-) -> None:
-    """Generate images: a folder of PNGs with a contact sheet, one sheet, a film or an array.
+def _option(*names: str, panel: str | None = None, default: str | None = None, **settings: Any) -> Any:
+    """A typer option in a section of the help.
 
-    gan-gen -n 64 --label blond · gan-gen --interpolate 0,7,42 --loop · gan-gen -n 10 --compare hair
+    Args:
+        names: the names of the option.
+        panel: the section; None is the first one.
+        default: the default in words, for the help.
+        settings: arguments of `typer.Option`, and `choices`, the allowed values.
     """
-    from gankit._generator import bundled_model, load
+    if default:
+        settings["help"] += f"  [default: {default}]"
+    if choices := settings.pop("choices", ()):
+        settings |= {"autocompletion": lambda: list(choices), "callback": _check_choice(names[-1], choices)}
+    return typer.Option(*names, rich_help_panel=panel, **settings)
 
-    if info is not None:
-        _print_card(info)
-        return
-    if doctor:
-        from gankit._doctor import report
 
-        for line in report(model or _newest(Path("runs")) or bundled_model()):
-            print(line, flush=True)
+def _check_choice(name: str, choices: Sequence[str]) -> Callable[[str | None], str | None]:
+    def check(value: str | None) -> str | None:
+        if value is not None and value.lower() not in choices:
+            raise UsageError(f"{name} must be {', '.join(choices[:-1])} or {choices[-1]}, not {value!r}")
+        return value and value.lower()
+
+    return check
+
+
+_LABELS, _SAMPLING, _ANIMATION, _OUTPUT, _PERFORMANCE = "Labels", "Sampling", "Animation", "Output", "Performance"
+
+_Model = Annotated[
+    Path | None,
+    _option(
+        "-m", "--model", metavar="FILE", help="ONNX file.", default="the newest under runs/, else the bundled faces"
+    ),
+]
+_N = Annotated[
+    int | None,
+    _option("-n", metavar="N", help="Number of images.", default="64; 10 per label with --labels or --compare"),
+]
+_Label = Annotated[
+    str | None,
+    _option(
+        "--label", metavar="LABEL", help="Label: any part of its name, not-NAME, NAME=0.7, or several joined by commas."
+    ),
+]
+_Seed = Annotated[int | None, _option("--seed", metavar="SEED", help="Random seed, from 0 to 2^64 - 1.", default="0")]
+_Interpolate = Annotated[
+    str | None, _option("--interpolate", metavar="SEEDS", help="Animate an interpolation between seeds: 0,7,42.")
+]
+_Output = Annotated[
+    Path | None,
+    _option(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="Folder of PNGs, or x.png, .gif, .webp, .mp4, .npz, .npy, or - for standard output.",
+        default="in generated/",
+    ),
+]
+_Device = Annotated[str, _option("--device", metavar="DEVICE", help=f"Device: {', '.join(DEVICES)}.", choices=DEVICES)]
+_Scale = Annotated[
+    int, _option("--scale", metavar="N", min=1, help="Repeat each pixel this many times in both directions.")
+]
+
+_Labels = Annotated[
+    str | None,
+    _option(
+        "--labels",
+        panel=_LABELS,
+        metavar="all|LABELS",
+        help="Labels in turn, image by image: all, or parts of names, joined by commas. A grid has a column for each.",
+    ),
+]
+_Compare = Annotated[
+    str | None,
+    _option(
+        "--compare",
+        panel=_LABELS,
+        metavar="all|LABELS",
+        help="A grid of the same -n latents under each of these labels, one row per label.",
+    ),
+]
+_Seeds = Annotated[
+    str | None,
+    _option("--seeds", panel=_SAMPLING, metavar="SEEDS", help="The first image of each of these seeds: 0,4-6."),
+]
+_Start = Annotated[
+    int | None,
+    _option("--start", panel=_SAMPLING, metavar="N", help="Number of the first image of the seed.", default="0"),
+]
+_Truncation = Annotated[
+    float,
+    _option(
+        "--truncation",
+        panel=_SAMPLING,
+        metavar="FACTOR",
+        help="Factor on the latents (StyleGAN's ψ); below 1, images are more typical and less varied.",
+    ),
+]
+_Frames = Annotated[
+    int | None, _option("--frames", panel=_ANIMATION, metavar="N", help="Frames of the interpolation.", default="60")
+]
+_Loop = Annotated[bool, _option("--loop", panel=_ANIMATION, help="Return to the first seed.")]
+_Mode = Annotated[
+    str | None,
+    _option(
+        "--mode",
+        panel=_ANIMATION,
+        metavar="|".join(_MODES),
+        help="Interpolate along the sphere (slerp) or in straight lines (lerp).",
+        default="slerp",
+        choices=_MODES,
+    ),
+]
+_Columns = Annotated[
+    int | None,
+    _option(
+        "--columns",
+        panel=_OUTPUT,
+        metavar="N",
+        help="Columns of a grid.",
+        default="about square; with --labels, one per label",
+    ),
+]
+_Format = Annotated[
+    str | None,
+    _option(
+        "--format",
+        panel=_OUTPUT,
+        metavar="FORMAT",
+        help=f"Format of -o -: {', '.join(_FORMATS)}.",
+        default="png",
+        choices=_FORMATS,
+    ),
+]
+_Precision = Annotated[
+    str,
+    _option(
+        "--precision",
+        panel=_PERFORMANCE,
+        metavar="NAME",
+        help="float32, tf32 (CUDA), bfloat16 (OpenVINO) or float16; auto is the fastest available.",
+        choices=PRECISIONS,
+    ),
+]
+_Batch = Annotated[
+    int,
+    _option("--batch", panel=_PERFORMANCE, metavar="N", help="Images computed together; 0 is the device's default."),
+]
+_Threads = Annotated[int, _option("--threads", panel=_PERFORMANCE, metavar="N", help="CPU cores to use; 0 is all.")]
+_Info = Annotated[
+    Path | None,
+    _option("--info", panel=INFORMATION, metavar="FILE", help="Print the model card of a file of gan-export and exit."),
+]
+_Doctor = Annotated[
+    bool,
+    _option("--doctor", panel=INFORMATION, help="Print what is installed, what is wrong and the speed of each device."),
+]
+
+
+def generate(
+    model: _Model = None,
+    n: _N = None,
+    label: _Label = None,
+    seed: _Seed = None,
+    interpolate: _Interpolate = None,
+    output: _Output = None,
+    device: _Device = "auto",
+    scale: _Scale = 1,
+    labels: _Labels = None,
+    compare: _Compare = None,
+    seeds: _Seeds = None,
+    start: _Start = None,
+    truncation: _Truncation = 1.0,
+    frames: _Frames = None,
+    loop: _Loop = False,
+    mode: _Mode = None,
+    columns: _Columns = None,
+    form: _Format = None,
+    precision: _Precision = "auto",
+    batch: _Batch = 0,
+    threads: _Threads = 0,
+    info: _Info = None,
+    doctor: _Doctor = False,
+    debug: Debug = False,
+    version: Version = False,
+) -> None:
+    """Generate images: a folder of PNGs with a grid, one image or grid, an animation, or an array.
+
+    \b
+    gan-gen -n 64 --label blond
+    gan-gen --interpolate 0,7,42 --loop
+    gan-gen -n 10 --compare hair
+    """
+    model_path = model or newest_export(Path("runs")) or bundled_model()
+    if info is not None or doctor:
+        _print_information(info, model_path)
         return
     given = {"-n": n, "--seed": seed, "--seeds": seeds, "--start": start, "--interpolate": interpolate}
     given |= {"--frames": frames, "--loop": loop or None, "--mode": mode, "--compare": compare, "--columns": columns}
-    given |= {"--labels": labels}
-    kind = next((kind for kind in _UNUSED if given.get(kind) is not None), "")
-    if unused := [option for option in _UNUSED[kind] if given[option] is not None]:
-        where = f"beside {kind}" if kind else "without --interpolate"
-        raise UsageError(f"{', '.join(unused)} can do nothing {where}; leave it out")
-    several = ranges(seeds, "seeds", "0,4-6") if seeds is not None else None
-    if n is not None and not 1 <= n <= _MOST:
-        raise UsageError(f"-n must be at least 1 and at most {_MOST}, not {n}")
+    kind = _kind(given | {"--labels": labels})
+    seed_list = parse_int_ranges(seeds, "--seeds", "0,4-6") if seeds is not None else None
+    stops = parse_int_list(interpolate, "--interpolate", "0,7,42") if interpolate is not None else []
+    if n is not None and not 1 <= n <= _MAX_IMAGES:
+        raise UsageError(f"-n must be a whole number from 1 to {_MAX_IMAGES}, not {n}")
     suffix = _suffix(output, form, {"--interpolate": ".gif", "--compare": ".png"}.get(kind, ""))
-    path = model or _newest(Path("runs")) or bundled_model()
-    generator = load(path, device, precision, batch, threads)  # type: ignore[arg-type]  # load() says which there are
-    _say(f"{'model':8}{'the faces that come with gankit' if path == bundled_model() else path}")
-    reason = f" ({generator.fallback_reason})" if generator.fallback_reason else ""
-    _say(f"{'device':8}{generator.device} in {generator.precision}{reason}")
-
-    parts = labels if compare is None else compare
-    names = [] if parts is None else _names(generator, parts)
+    options = {"device": device, "precision": precision, "batch": batch, "threads": threads}
+    generator = _load(model_path, options)
+    names = _label_names(generator, compare if labels is None else labels)
     if names:
-        _say(f"{'labels' if compare is None else 'rows':8}{', '.join(names)}")
-    n = len(several) if several else n or (10 if compare else 10 * len(names) if names else 64)
-    shown: list[str | None] = [f"{name},{label}" if label else name for name in names] or [label]
-    about = {} if suffix else {"model": sha256(path.read_bytes()).hexdigest(), "psi": psi, "scale": scale}
-    request = _Request(generator, n, seed or 0, start or 0, several, shown, psi, about)
-    folder = Path("generated") / generator.card.name
+        say("rows" if compare else "labels", ", ".join(names))
+    n = len(seed_list) if seed_list else n or (10 if compare else 10 * len(names) if names else 64)
+    in_turn: list[str | None] = [f"{name},{label}" if label else name for name in names] or [label]
+    metadata = {"model": sha256(model_path.read_bytes()).hexdigest(), "truncation": truncation, "scale": scale}
+    job = Job(generator, n, seed or 0, start or 0, seed_list, in_turn, truncation, metadata)
     if interpolate is not None:
-        stops = whole_numbers(interpolate, "seeds", "0,7,42")
-        walk: dict[str, Any] = {key: given[f"--{key}"] for key in ("frames", "mode") if given[f"--{key}"] is not None}
-        images = generator.interpolate(stops, loop=loop, label=request.labels(0, len(stops)), psi=psi, **walk)
-        request = replace(request, n=len(images), images=images)
-        output = output or folder / f"walk-{'-'.join(interpolate.split(','))}.gif"
+        name = f"interpolation-{'-'.join(map(str, stops))}.gif"
+        job = job.interpolation(stops, 60 if frames is None else frames, loop, mode or "slerp")  # type: ignore[arg-type]
     elif compare is not None:
-        rows = generator.compare_labels(n, request.seed, shown, request.start, psi)
-        request, columns = replace(request, n=len(rows) * n, images=rows.reshape(-1, *rows.shape[2:])), n
-        output = output or folder / f"compare-{compare}-seed{request.seed}.png"
+        name = f"compare-{compare}-seed{job.seed}.png"
+        job, columns = job.comparison(), n
     else:
-        request.inputs(0, 1)  # refused before a folder is made
-        columns = columns or len(names) or None
-        which = f"seeds{seeds.replace(' ', '').replace(',', '_')}" if seeds else f"seed{request.seed}"
-        name = [labels and f"each-{labels}", label, which, f"psi{psi:g}" if psi != 1 else ""]
-        output = output or folder / "-".join(filter(None, name)).replace(",", "-")
+        name = _folder_name(job, label, labels, seeds)
+        columns = len(names) or None if columns is None else columns
+    job.check()
+    output = output or Path("generated") / generator.card.name / name
     if suffix:
-        _write_file(request, output, suffix, columns, scale)
+        write_file(job, output, suffix, columns, scale)
     else:
-        _write_folder(request, output, columns, scale)
+        write_folder(job, output, columns, scale)
 
 
-@dataclass(frozen=True)
-class _Request:
-    """What is to be written: image `i` of it, from 0 on, is image `start + i` of the seed, or the first of seed `i`."""
+def _kind(given: dict[str, Any]) -> str:
+    """What is generated: `images`, or the option that determines it.
 
-    generator: Generator
-    n: int
-    seed: int
-    start: int
-    seeds: Sequence[int] | None
-    each: Sequence[str | None]
-    """The labels that the images show in turn; it is image `start + i` that counts, so that a later part fits."""
-    psi: float
-    about: dict[str, Any]
-    """What each PNG says of itself, beside its label and its numbers."""
-    images: Images | None = None
-    """Those of a walk or a comparison, which are made already."""
-
-    def label(self, i: int) -> str | None:
-        """What one image shows."""
-        return self.each[(self.start + i) % len(self.each)]
-
-    def labels(self, at: int, stop: int) -> Any:
-        """What the images `at` … `stop - 1` show: one label for all of them, or a list."""
-        return self.each[0] if len(self.each) == 1 else [self.label(i) for i in range(at, stop)]
-
-    def inputs(self, at: int, stop: int) -> tuple[Any, Any]:
-        """What they are made of: latents, and label vectors or None."""
-        import numpy as np
-
-        if self.seeds is None:
-            return self.generator.inputs(stop - at, self.seed, self.labels(at, stop), self.start + at, self.psi)
-        label = self.labels(at, stop)
-        first = (self.generator.inputs(1, seed, label, psi=self.psi) for seed in self.seeds[at:stop])
-        z, vectors = zip(*first, strict=True)
-        return np.concatenate(z), np.concatenate(vectors) if self.generator.labels else None
-
-    def vectors(self) -> Iterator[Any] | None:
-        """The label vectors of all images, where there are any."""
-        if self.images is not None or not self.generator.labels:
-            return None
-        return (self.inputs(*span)[1] for span in self._spans(0, _BATCH))
-
-    def batches(self, done: int = 0) -> Iterator[Images]:
-        """The images from `done` on. On a terminal it says how many there are and how quickly they come."""
-        if self.images is not None:
-            yield self.images
-            return
-        begun, at = perf_counter(), done
-        for batch in self._made(done):
-            yield batch
-            at += len(batch)
-            if sys.stderr.isatty() and self.n > _BATCH:
-                rate, end = (at - done) / (perf_counter() - begun), "\n" * (at == self.n)
-                print(f"\r{at} of {self.n} images, {rate:,.0f}/s", end=end, file=sys.stderr, flush=True)
-
-    def _made(self, done: int) -> Iterator[Images]:
-        if self.seeds is not None:
-            for span in self._spans(done, _BATCH):
-                yield self.generator(*self.inputs(*span))
-            return
-        # Labels in turn are a list as long as what is streamed, so that is not all of a million.
-        for at, stop in self._spans(done, self.n if len(self.each) == 1 else 64 * _BATCH):
-            labels = self.labels(at, stop)
-            yield from self.generator.stream(stop - at, self.seed, labels, _BATCH, self.start + at, self.psi)
-
-    def _spans(self, done: int, step: int) -> Iterator[tuple[int, int]]:
-        return ((at, min(at + step, self.n)) for at in range(done, self.n, step))
-
-    def number(self, i: int) -> int:
-        """What the file of an image is called by."""
-        return self.seeds[i] if self.seeds else self.start + i
-
-    def text(self, i: int) -> str:
-        """What a PNG says of itself, so that another run knows it; nothing for those that were made already."""
-        if self.images is not None:
-            return ""
-        seed, image = (self.seeds[i], 0) if self.seeds else (self.seed, self.start + i)
-        return json.dumps(self.about | {"label": self.label(i), "seed": seed, "image": image})
+    Raises:
+        UsageError: another option has no effect on it.
+    """
+    kind = next((kind for kind in _WITHOUT_EFFECT if given.get(kind) is not None), "images")
+    if unused := [option for option in _WITHOUT_EFFECT[kind] if given[option] is not None]:
+        where = "without --interpolate" if kind == "images" else f"with {kind}"
+        raise UsageError(f"{', '.join(unused)} has no effect {where}; leave it out")
+    return kind
 
 
-def _names(generator: Generator, parts: str) -> list[str]:
-    """The names of `all` labels, or of those that parts of names joined by commas fit, in that order."""
+def _load(path: Path, options: dict[str, Any]) -> Generator:
+    """Opens the model, and reports which one and where it runs."""
+    generator = load(path, **options)
+    say("model", "the bundled faces" if path == bundled_model() else path)
+    precision = "" if generator.precision == "float32" else f" in {generator.precision}"
+    reason = f" ({generator.fallback_reason})" if generator.fallback_reason else ""
+    say("device", f"{generator.device}{precision}{reason}")
+    return generator
+
+
+def _label_names(generator: Generator, request: str | None) -> list[str]:
+    """The labels of `--labels` or `--compare`: all, or those that parts of names joined by commas match, in order."""
+    if request is None:
+        return []
     labels = generator.card.labels
     if labels is None:
-        raise LabelError(f"this model was trained without labels: {parts!r} cannot be asked for")
-    if parts == "all":
+        raise LabelError(f"this model has no labels; leave out the labels {request!r}")
+    if request == "all":
         return list(labels.names)
-    return [labels.names[column] for part in parts.split(",") for column in labels.matching(part.strip())]
+    return [labels.names[column] for part in request.split(",") for column in labels.matching(part.strip())]
+
+
+def _folder_name(job: Job, label: str | None, labels: str | None, seeds: str | None) -> str:
+    """A folder name that tells different requests apart."""
+    which = f"seeds{seeds.replace(' ', '').replace(',', '_')}" if seeds else f"seed{job.seed}"
+    truncation = f"truncation{job.truncation:g}" if job.truncation != 1 else ""
+    return "-".join(filter(None, [labels and f"each-{labels}", label, which, truncation])).replace(",", "-")
 
 
 def _suffix(output: Path | None, form: str | None, default: str) -> str:
-    """How the output is to be written: one of `images.SUFFIXES`, or nothing for a folder."""
-    from gankit._images import suffix_of
-
+    """The suffix that selects the output's format; empty for a folder of PNGs."""
     if output is None or str(output) != "-":
         if form is not None:
-            raise UsageError("--format can do nothing without -o -, as the name of a file says what it is")
-        return default if output is None else suffix_of(output)
+            raise UsageError("--format has no effect without -o -; the name of a file selects its format")
+        return default if output is None else output_suffix(output)
     if sys.stdout is None or sys.stdout.isatty():
-        raise UsageError("-o - needs a file or a program to write to, no terminal, such as gan-gen -o - > faces.png")
-    return suffix_of(Path(f"-.{form or 'png'}"))
+        raise UsageError("-o - cannot write to a terminal; use a file or a pipe, such as gan-gen -o - > faces.png")
+    return output_suffix(Path(f"-.{form or 'png'}"))
 
 
-def _write_file(request: _Request, path: Path, suffix: str, columns: int | None, scale: int) -> None:
-    """A sheet, a film or an array; those that can be are written as the images come."""
-    from gankit._images import gather, grid, save_gif, save_mp4, save_npy, save_npz, save_png, save_webp
+def _print_information(info: Path | None, model: Path) -> None:
+    """Prints the card of a file, or without one the report on this machine."""
+    from gankit._doctor import report
 
-    n, card = request.n, request.generator.card
-    if suffix in (".npy", ".npz") and str(path) != "-":
-        size = n * card.height * card.width * card.channels
-        free = disk_usage(next(folder for folder in path.absolute().parents if folder.exists())).free
-        if size > free:
-            raise GankitError(f"{n} images are {size:,} bytes, but at {path} only {free:,} are free: ask for fewer")
-    if suffix == ".npy":
-        save_npy(path, request.batches(), n)
-    elif suffix == ".npz":
-        save_npz(path, request.batches(), n, request.vectors())
-    elif suffix == ".mp4":
-        save_mp4(path, request.batches(), scale)
-    else:
-        images = gather(request.batches(), n)
-        if suffix == ".png":
-            save_png(path, images[0] if n == 1 else grid(images, columns), scale)
-        else:
-            (save_gif if suffix == ".gif" else save_webp)(path, images, scale)
-    _say(f"{'wrote':8}{path}")
-
-
-def _write_folder(request: _Request, folder: Path, columns: int | None, scale: int) -> None:
-    """PNGs as they are made, by several threads and in constant memory; the sheet at the end.
-
-    Each PNG says inside what it is: those that a run before this one made of the same request are kept, up to the first
-    that is missing. A run that was killed may have left some after it, which are written again.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    import numpy as np
-
-    from gankit._images import about_png, grid, read_png, save_png
-
-    def path(i: int) -> Path:
-        return folder / f"{request.number(i):06d}.png"
-
-    def save(i: int, image: Images) -> None:
-        save_png(path(i), image, scale, request.text(i))
-
-    n = request.n
-    done = next((i for i in range(n) if about_png(path(i)) != request.text(i)), n)
-    if done:
-        _say(f"{'kept':8}{done} that were there already")
-    with ThreadPoolExecutor(_WRITERS) as threads:  # Pillow and the system work without holding Python's lock
-        for batch in request.batches(done) if done < n else ():
-            list(threads.map(save, range(done, done + len(batch)), batch))
-            done += len(batch)
-    sheet = np.stack([read_png(path(i))[::scale, ::scale] for i in range(min(n, _SHEET))])
-    save_png(folder / "sheet.png", grid(sheet, columns), scale)
-    _say(f"{'wrote':8}{path(0)} … {path(n - 1).name}")
-    _say(f"{'':8}{folder}/sheet.png")
-
-
-def _print_card(path: Path) -> None:
-    """Its lines, of ONNX and of PyTorch's formats, whose zip archives hold it as a file."""
-    from gankit._card import Card
-    from gankit._generator import load
-
-    card = Card.from_archive(path) if zipfile.is_zipfile(path) else load(path, "cpu").card
-    if not card.versions:  # which every export has
-        print(f"{path} has no card inside; this is what its shapes say")
+    if info is None:
+        for line in report(model):
+            print(line, flush=True)
+        return
+    card = Card.from_archive(info) if zipfile.is_zipfile(info) else load(info, device="cpu").card
+    if not card.versions:  # which every exported file has
+        print(f"{info} has no card; its inputs and outputs imply this one")
     for name, value in asdict(card).items():
-        parts = value.items() if isinstance(value, dict) else [("", value)]
-        for key, part in parts:
+        for key, part in value.items() if isinstance(value, dict) else [("", value)]:
             for each in part if isinstance(part, list) else [part]:
                 text = ", ".join(f"{k} {v}" for k, v in each.items()) if isinstance(each, dict) else str(each)
                 print(f"{name:19}{key and f'{key}: '}{text}")
-
-
-def _newest(runs: Path) -> Path | None:
-    """The export under runs/ that was written last."""
-    return max(runs.glob("*/*.onnx"), key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def main() -> None:

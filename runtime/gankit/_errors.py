@@ -1,54 +1,55 @@
-"""Every error that a user can cause: one sentence on what is wrong, with which value, and what to do.
+"""The errors that gankit raises for anything a user can cause.
 
-Each class also inherits from the built-in that one would catch. The commands print the message and leave with
-`exit_code`: 2 for wrong use, 1 for work that failed.
+Each message is one sentence: what is wrong, with which value, and what to do. Each class also inherits from the
+built-in exception that callers would expect. The commands print the message and exit with `exit_code`: 2 for wrong use,
+1 for work that failed.
 """
 
 
 class GankitError(Exception):
-    """The base of all errors of this project; raised itself where work failed for a reason told in the message."""
+    """Base class of all gankit errors; raised directly when work fails, for example on a full disk."""
 
     exit_code = 1
 
 
 class UsageError(GankitError, ValueError):
-    """An argument that cannot be used: its name, its value, and what would do instead."""
+    """An argument has an unusable value; the message names the argument, the value and what is allowed."""
 
     exit_code = 2
 
 
 class LabelError(UsageError):
-    """A label that the model does not have, or a part of a name that fits several."""
+    """A label is unknown to the model, ambiguous or contradictory; the message lists the model's labels."""
 
 
 class ModelNotFoundError(GankitError, FileNotFoundError):
-    """No file at the path given as a model."""
+    """There is no file at the path given for a model."""
 
     exit_code = 2
 
 
 class ModelError(GankitError, ValueError):
-    """A file that is no model, is cut off, or does not fit the generator's contract."""
+    """A file is not a model, is truncated, or does not fit the generator's contract."""
 
 
 class DeviceError(GankitError, RuntimeError):
-    """A device was demanded and cannot be had. Never raised for `auto`, which falls back and says so."""
+    """An explicitly requested device is not available. `device="auto"` never raises it: it falls back to the CPU."""
 
 
 class BusyError(GankitError, TimeoutError):
-    """As many requests are waiting as may: a server answers that one is to come again."""
+    """The request queue is full; a server should answer 503 and let the client retry."""
 
 
 class MissingExtraError(GankitError, ImportError):
-    """A part of gankit was used whose optional dependencies are not installed."""
+    """An optional dependency is not installed; the message has the `pip install` command."""
 
 
 def one_line(error: BaseException) -> str:
-    """The message of somebody else's exception, without line breaks and cut to what fits into one of ours."""
+    """The message of another library's exception on one line, cut to 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def missing_extra(what: str, *extras: str) -> MissingExtraError:
-    """The error for a part of gankit that needs one of these extras."""
+    """The error for a feature, named `what`, that needs one of these optional dependency groups."""
     commands = " or ".join(f"pip install 'gankit[{extra}]'" for extra in extras)
     return MissingExtraError(f"{what} needs packages that are not installed: {commands}")

@@ -1,4 +1,4 @@
-"""Writing files so that a final name only ever stands on a whole file."""
+"""Writing files so that a final name never stands on an incomplete file."""
 
 import os
 import sys
@@ -12,15 +12,19 @@ from gankit._errors import GankitError
 
 
 @contextmanager
-def written_whole(path: str | Path, durable: bool = False) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; what was written there takes the final name when the block ends well.
+def atomic_write(path: str | Path, durable: bool = False) -> Iterator[Path]:
+    """Yields a temporary path in the folder of `path`, and renames that file to `path` when the block succeeds.
 
-    Missing parent folders are made. On any exception, Ctrl-C included, nothing is left and an older file at `path`
-    stays as it was. With `durable` the file also survives a power cut right after. The temporary name ends like the
-    final one, for libraries that choose a format by it.
+    Missing parent folders are created. If the block raises, including KeyboardInterrupt, the temporary file is removed
+    and an existing file at `path` is unchanged. The temporary name has the suffix of `path`, because some libraries
+    choose the format by it.
+
+    Args:
+        path: the final file.
+        durable: also flush the file and its folder to disk, so that the file survives a power failure.
 
     Raises:
-        GankitError: the place cannot be written or is full.
+        GankitError: the file cannot be written or the disk is full. A GankitError of the block passes unchanged.
     """
     path = Path(path)
     temporary = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
@@ -28,9 +32,12 @@ def written_whole(path: str | Path, durable: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         if durable:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())  # else the rename might survive and the content not
+            _sync(temporary, os.O_RDWR)  # before the rename, which could otherwise survive without the content
         temporary.replace(path)
+        if durable and os.name != "nt":  # Windows cannot open a folder
+            _sync(path.parent, os.O_RDONLY)
+    except GankitError:
+        raise
     except OSError as error:
         raise GankitError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     finally:
@@ -39,21 +46,30 @@ def written_whole(path: str | Path, durable: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to write bytes into, which appears only whole, see `written_whole`; for `-` it is standard output.
+def open_output(path: str | Path) -> Iterator[BinaryIO]:
+    """Opens a file for writing bytes, which appears only when complete; the path `-` is standard output.
 
     Raises:
-        GankitError: the place cannot be written or is full.
-        BrokenPipeError: whoever reads standard output has read enough.
+        GankitError: the output cannot be written or the disk is full. A GankitError of the block passes unchanged.
+        BrokenPipeError: the reader of standard output has closed it.
     """
     if str(path) != "-":
-        with written_whole(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             yield file
         return
     try:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
+    except (BrokenPipeError, GankitError):
         raise
     except OSError as error:
         raise GankitError(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Flushes a file or a folder to disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -10,8 +10,8 @@ import gankit
 from gankit._latents import latents, slerp, uniforms
 
 
-def test_the_stream_is_pinned() -> None:
-    # These numbers are the promise: a change here gives every user other images for their seeds.
+def test_the_stream_never_changes() -> None:
+    # These numbers are fixed: a change would give every user other images for their seeds.
     first = [0.11655652, -0.6835324, 0.09819598, -0.29281077]
     assert latents(0, 0, 1, 4)[0].tolist() == np.array(first, np.float32).tolist()
     last = [0.59434456, 0.15245338, -0.3192179]
@@ -21,9 +21,7 @@ def test_the_stream_is_pinned() -> None:
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**20), st.integers(0, 9), st.integers(1, 40), st.integers(0, 9))
-def test_an_image_has_the_same_latent_however_it_is_asked_for(
-    seed: int, start: int, n: int, dim: int, cut: int
-) -> None:
+def test_an_image_has_the_same_latent_in_any_batch(seed: int, start: int, n: int, dim: int, cut: int) -> None:
     whole = latents(seed, start, n + cut, dim)
     assert whole.shape == (n + cut, dim) and whole.dtype == np.float32
     parts = [latents(seed, start, cut, dim), *(latents(seed, start + cut + i, 1, dim) for i in range(n))]
@@ -35,7 +33,7 @@ def test_they_are_standard_normal() -> None:
     assert abs(z.mean()) < 0.005
     assert abs(z.std() - 1) < 0.005
     assert abs((z**4).mean() - 3) < 0.05
-    # Kolmogorov–Smirnov against the normal distribution; 1.95 / √n is passed by chance once in a thousand times.
+    # Kolmogorov–Smirnov test against the normal distribution; 1.95 / √n is the critical value for p = 0.001.
     ordered = np.sort(z.ravel())
     normal = 0.5 * (1 + np.vectorize(math.erf)(ordered[::100] / math.sqrt(2)))
     assert np.abs(normal - np.arange(0, ordered.size, 100) / ordered.size).max() < 1.95 / math.sqrt(ordered.size)
@@ -68,6 +66,6 @@ def test_slerp_stays_on_the_sphere_between_its_ends() -> None:
 
 
 @pytest.mark.parametrize("arguments", [(-1, 0, 1, 4), (2**64, 0, 1, 4), (0, -1, 1, 4), (0, 0, -1, 4), (0, 0, 1, 0)])
-def test_impossible_requests_are_refused(arguments: tuple[int, int, int, int]) -> None:
+def test_unusable_values_are_refused(arguments: tuple[int, int, int, int]) -> None:
     with pytest.raises(gankit.UsageError):
         latents(*arguments)

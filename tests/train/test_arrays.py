@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from gankit._errors import UsageError
-from gankit._images import save_npz
+from gankit._writers import save_npz
 from gankit_train.data import open_dataset
 from tests.helpers.datasets import idx_bytes
 

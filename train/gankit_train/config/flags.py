@@ -4,7 +4,7 @@ import re
 from shlex import quote
 from typing import Any
 
-from gankit._console import whole_numbers
+from gankit._console import parse_int_list
 from gankit._errors import UsageError
 
 
@@ -28,7 +28,7 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
 
 def parse_ints(text: str | tuple[int, ...]) -> tuple[int, ...]:
     """Parses integers separated by commas: `"256,512"` → (256, 512)."""
-    return text if isinstance(text, tuple) else tuple(whole_numbers(text, "lists", "256,512"))
+    return text if isinstance(text, tuple) else tuple(parse_int_list(text, "lists", "256,512"))
 
 
 def parse_names(text: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from gankit._environment import available_cores
 from gankit._errors import GankitError, UsageError
 from gankit._labels import Labels
 from gankit_train.data.cache import cache_folder
@@ -179,8 +179,9 @@ def _decode_all(source: Source, target: Target) -> Iterator[Chunk]:
         return
     # A forked process would inherit torch's thread pool in an undefined state. Ctrl-C is for the parent to handle.
     spawn = multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ProcessPoolExecutor(min(len(chunks), cores), spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
+    with ProcessPoolExecutor(
+        min(len(chunks), available_cores()), spawn, signal.signal, (signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         yield from pool.map(decode, chunks)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gankit._errors import LabelError, UsageError
-from gankit._files import written_whole
-from gankit._images import save_png
+from gankit._files import atomic_write
 from gankit._latents import latents
+from gankit._writers import save_png
 from gankit_train.compute.devices import pick_device
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.evaluation.neighbour_grid import neighbour_grid
@@ -97,7 +97,7 @@ def evaluate(
         save_png(picture, neighbour_grid(samples, baseline))
         document["neighbours"] = picture.name
     document["seconds"] = round(time.perf_counter() - begin, 1)
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     return Evaluation(document, path)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, pad
 
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit_train.compute.devices import pick_precision
 from gankit_train.compute.files import load_tensors
 from gankit_train.compute.rng import seeded_initialisation
@@ -123,7 +123,7 @@ def classifier_of(data: Dataset, device: torch.device, progress: Progress) -> Cl
     found, labels = classifier.predict(data.images[rows])[0], data.vectors[rows]
     correct = [head.decode(found) == head.decode(labels) for head in classifier.network_heads]
     classifier.accuracy = float(np.mean(correct))
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save({"network": network.state_dict(), "accuracy": classifier.accuracy}, temporary)
     return classifier
 

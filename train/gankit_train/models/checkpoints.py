@@ -10,7 +10,7 @@ from torch import nn
 
 from gankit._card import Card
 from gankit._errors import GankitError, ModelError, one_line
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit._labels import Labels
 from gankit_train.compute.files import load_tensors
 from gankit_train.config.config import SETTINGS, Config
@@ -52,7 +52,7 @@ def save_checkpoint(run: Path, info: CheckpointInfo, gan: GAN, name: str | None 
         "random_state": gan.random.generator.get_state(), "random_device": gan.random.generator.device.type,
         **{name: part.state_dict() for name, part in _stateful(gan).items()},
     }  # fmt: skip
-    with written_whole(path, durable=True) as temporary, temporary.open("wb") as file:
+    with atomic_write(path, durable=True) as temporary, temporary.open("wb") as file:
         try:
             torch.save(document, file)
         except RuntimeError as error:  # what torch raises when the disk is full

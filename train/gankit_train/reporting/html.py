@@ -14,7 +14,7 @@ from PIL import Image
 
 from gankit import __version__
 from gankit._errors import GankitError, ModelNotFoundError, one_line
-from gankit._files import written_whole
+from gankit._files import atomic_write
 from gankit_train.config.config import Config
 from gankit_train.config.flags import format_flag
 from gankit_train.config.variants import changed_settings
@@ -64,7 +64,7 @@ def write_report(run: Path, reporter: Reporter, device: str | None = None, *, ne
         grids=list(_sample_grids(run)), charts=draw_charts(rows, periods),
         evaluation=evaluation, neighbours=picture, no_neighbours=no_picture,
     )  # fmt: skip
-    with written_whole(run / "report.html") as temporary:
+    with atomic_write(run / "report.html") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return run / "report.html"
 

@@ -23,6 +23,7 @@ class RunResult:
     run: Path  # run folder
     images: int  # real images that the discriminator has seen
     signal: int | None = None  # number of the signal that stopped it, if one did
+    trained: bool = True  # False after a dry run, and if the run was finished before
 
 
 def train(
@@ -46,13 +47,13 @@ def train(
     if progress.images >= setup.config.run.images:
         finished = f"{setup.run} is finished: it has seen {progress.images:,} images"
         setup.reporter.line(f"{finished}; give more --images to continue, or --fresh to start another run")
-        return RunResult(setup.run, progress.images)
+        return RunResult(setup.run, progress.images, trained=False)
     describe(setup, config, gan, progress)
     batches = Batches(setup.data, setup.config, setup.device, setup.processes)
     if dry_run:
         train_step(gan, setup.config, *batches.after(progress.images), setup.autocast)
         setup.reporter.line("dry run: took one step and wrote nothing")
-        return RunResult(setup.run, progress.images)
+        return RunResult(setup.run, progress.images, trained=False)
 
     # The only waiting for the device is in recorder.write.
     end, stopped = setup.config.run.images, False

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gankit._errors import GankitError
-from gankit._files import written_whole
-from gankit._images import save_png
+from gankit._files import atomic_write
+from gankit._writers import save_png
 from gankit_train.config.flags import format_flag
 from gankit_train.evaluation.diagnosis import Finding, Row, diagnose, read_rows
 from gankit_train.models.checkpoints import list_checkpoints, save_checkpoint
@@ -45,10 +45,10 @@ class Recorder:
         self._board = None
         self._reset(progress.images)
         if setup.processes.is_main:
-            with written_whole(setup.run / "config.json") as temporary:
+            with atomic_write(setup.run / "config.json") as temporary:
                 temporary.write_text(json.dumps(setup.config.to_json(), indent=1) + "\n")
             self._rows = [row for row in read_rows(setup.run) if row["images"] <= progress.images]
-            with written_whole(self._metrics_file) as temporary:
+            with atomic_write(self._metrics_file) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in self._rows))
             if setup.config.run.tensorboard:
                 self._board = open_tensorboard(setup.run, progress.images)

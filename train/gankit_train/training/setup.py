@@ -14,7 +14,7 @@ from gankit_train.compute.distributed import ProcessGroup, init_distributed
 from gankit_train.config.config import Config
 from gankit_train.config.flags import format_value
 from gankit_train.config.presets import PRESETS
-from gankit_train.config.variants import changed_settings
+from gankit_train.config.variants import changed_settings, configure
 from gankit_train.data import Dataset, open_dataset, open_source
 from gankit_train.evaluation.evaluator import Evaluator
 from gankit_train.models.checkpoints import CheckpointInfo
@@ -79,9 +79,10 @@ def describe(setup: Setup, requested: Config, gan: GAN, progress: Progress) -> N
     """Reports the settings that differ from the defaults, the data, the device, the networks and the run folder."""
     line, preset, data = setup.reporter.line, setup.config.run.preset, setup.data
     changed = {name: value for name, value in changed_settings(requested).items() if name != "preset"}
-    listed = ", ".join(f"{name} {format_value(name, value)}" for name, value in changed.items())
-    base = f"preset {preset}" if preset else setup.config.variant
-    line(f"{'settings':10}{base}{f' with {listed}' if listed else ', all defaults'}")
+    defaults = configure(requested.variant, preset=preset or None).values()
+    line(f"{'settings':10}{f'preset {preset}' if preset else requested.variant}{'' if changed else ', all defaults'}")
+    for name, value in changed.items():
+        line(f"{'':10}{name:18}{format_value(name, value):18}default {format_value(name, defaults[name]) or 'none'}")
     if preset and (caveat := PRESETS[preset].caveat):
         line(f"{'caveat':10}{caveat}")
     labels = setup.labels.names if setup.labels else ()
