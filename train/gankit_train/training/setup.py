@@ -82,7 +82,8 @@ def describe(setup: Setup, requested: Config, gan: GAN, progress: Progress) -> N
     defaults = configure(requested.variant, preset=preset or None).values()
     line(f"{'settings':10}{f'preset {preset}' if preset else requested.variant}{'' if changed else ', all defaults'}")
     for name, value in changed.items():
-        line(f"{'':10}{name:18}{format_value(name, value):18}default {format_value(name, defaults[name]) or 'none'}")
+        default = "" if defaults[name] in (None, ()) else f"  (default {format_value(name, defaults[name])})"
+        line(f"{'':10}{name:18}{format_value(name, value)}{default}")
     if preset and (caveat := PRESETS[preset].caveat):
         line(f"{'caveat':10}{caveat}")
     labels = setup.labels.names if setup.labels else ()
