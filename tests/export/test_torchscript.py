@@ -1,4 +1,4 @@
-"""A TorchScript file of gan-export through the runtime."""
+"""TorchScript files of gan-export in the runtime."""
 
 import pickle
 import sys
@@ -9,19 +9,18 @@ import pytest
 import torch
 
 import gankit
-from gankit_export import export_run
+from gankit_export import ExportOptions
+from tests.export.conftest import Exported
 from tests.helpers.commands import Command
-from tests.train.test_run import go
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("runs")
-    run = go(folder / "cgan", "cgan", images=640, lr_g=0.01)[0].run
-    onnx, script = (made.path for made in export_run(run, folder=folder))
-    return onnx, script
+@pytest.fixture
+def files(cgan_run: Path, exported: Exported) -> tuple[Path, Path]:
+    """The same generator as ONNX and as TorchScript."""
+    files = exported(cgan_run, ExportOptions())
+    return files["onnx"].path, files["torchscript"].path
 
 
 def test_both_files_give_the_same_images(files: tuple[Path, Path]) -> None:
@@ -70,7 +69,5 @@ def test_where_torch_is_not_installed_the_extra_is_named(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        gankit.MissingExtraError, match=r"cgan\.ts, a TorchScript file, .*pip install 'gankit\[train\]'"
-    ):
+    with pytest.raises(gankit.MissingExtraError, match=r"\.ts, a TorchScript file, .*pip install 'gankit\[train\]'"):
         gankit.load(files[1])

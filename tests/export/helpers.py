@@ -1,0 +1,31 @@
+"""Networks, cards and references of the export's tests."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gankit._card import Card
+from gankit_export import ExportOptions
+from gankit_export.graph import ImageGraph
+from gankit_export.options import Precision
+from gankit_export.verify import Reference
+from gankit_train.models import checkpoints
+
+PLAIN = ExportOptions(rewrite="plain")
+
+
+def load_network(run: Path) -> tuple[checkpoints.Header, Any]:
+    header, document = checkpoints.read(checkpoints.newest(run))
+    return header, checkpoints.generator(header, document)
+
+
+def make_card(header: checkpoints.Header) -> Card:
+    height, width, channels = header.shape
+    return Card("x", height, width, channels, header.config.z_dim, header.labels, opset=18)
+
+
+def prepare(run: Path, precision: Precision = "float32") -> tuple[ImageGraph, Reference, Card]:
+    """What `write_file` takes of a run."""
+    header, generator = load_network(run)
+    card = replace(make_card(header), precision=precision)
+    return ImageGraph(generator, precision=precision), Reference(generator, card, (-1, 1)), card
