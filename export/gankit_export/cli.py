@@ -293,7 +293,7 @@ def _print_table(files: Sequence[ExportedFile]) -> None:
     if not files:
         return
     print(
-        f"{'format':12}{'size':>10}  {'device':7}{'images compared':>15}{'max error':>11}{'mean error':>12}"
+        f"{'format':12}{'size':>10}  {'device':8}{'images compared':>15}{'max error':>11}{'mean error':>12}"
         f"{'identical bytes':>17}{'images/s':>10}  file"
     )
     for file in files:
@@ -301,12 +301,12 @@ def _print_table(files: Sequence[ExportedFile]) -> None:
         for each in file.verification:
             speed = "" if each.images_per_s is None else f"{each.images_per_s:.0f}"
             print(
-                f"{start}{each.device:7}{each.images:15}{each.max_error:11.4f}{each.mean_error:12.5f}"
+                f"{start}{each.device:8}{each.images:15}{each.max_error:11.2g}{each.mean_error:12.2g}"
                 f"{each.identical_bytes:17.4%}{speed:>10}  {file.path}"
             )
         for device, reason in file.not_verified.items():
-            print(f"{start}{device:7}not verified: {reason}")
-    print("errors in grey levels, 0 to 255")
+            print(f"{start}{device:8}not verified: {reason}")
+    print("errors in grey levels (0 to 255)")
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ def test_the_table_shows_errors_in_grey_levels(command: Command, dcgan_run: Path
     values = re.split(r"\s{2,}", row)
     assert values[0] == "onnx" and values[2:4] == ["cpu", "79"] and values[8] == f"models/{dcgan_run.name}.onnx"
     assert 0 <= float(values[5]) <= float(values[4]) <= 0.02 and values[6].endswith("%")
-    assert unit == "errors in grey levels, 0 to 255"
+    assert unit == "errors in grey levels (0 to 255)"
 
 
 def test_the_files_before_a_failure_are_listed(
