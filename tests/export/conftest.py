@@ -36,7 +36,7 @@ def wide_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A conditional run whose files consist mostly of weights; every layer of its generator doubles the size."""
     out = tmp_path_factory.mktemp("runs") / "wide"
     # Few steps of this loss: others leave larger activations, whose rounding errors in float16 are larger too.
-    return go(out, "cgan", images=640, size=(32, 32), filters=48, lr_g=0.003, loss="non-saturating", r2=0.0)[0].run
+    return go(out, "cgan", images=640, size=(32, 32), filters=32, lr_g=0.003, loss="non-saturating", r2=0.0)[0].run
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,9 @@ from gankit_export.verify import Reference
 from gankit_train.models import checkpoints
 
 PLAIN = ExportOptions(rewrite="plain")
+COMPACT = ExportOptions(precision="compact", rewrite="plain")
+SUBPIXEL = ExportOptions(rewrite="subpixel")
+PHASES = ExportOptions(rewrite="phases")
 
 
 def load_network(run: Path) -> tuple[checkpoints.Header, Any]:

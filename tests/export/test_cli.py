@@ -1,10 +1,13 @@
 """The command `gan-export`."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -13,6 +16,7 @@ from gankit_export import ExportOptions, options
 from gankit_export.formats import FORMATS
 from gankit_train.models import checkpoints
 from tests.export.conftest import Exported
+from tests.export.helpers import COMPACT
 from tests.helpers.commands import Command, refused
 
 
@@ -40,8 +44,6 @@ def test_the_table_shows_errors_in_grey_levels(command: Command, dcgan_run: Path
 def test_the_files_before_a_failure_are_listed(
     command: Command, dcgan_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dataclasses import replace
-
     monkeypatch.setitem(FORMATS, "torchscript", replace(FORMATS["torchscript"], packages=("no_such_package",)))
     result = command("gan-export", dcgan_run, "-o", "models")
     refused(result, 1, "exporting to torchscript needs")
@@ -120,7 +122,7 @@ def test_the_formats_are_listed(command: Command) -> None:
 
 
 def test_info_prints_the_card_of_any_format(command: Command, wide_run: Path, exported: Exported) -> None:
-    for file in exported(wide_run, ExportOptions(precision="compact", rewrite="plain")).values():
+    for file in exported(wide_run, COMPACT).values():
         shown = command("gan-gen", "--info", file.path).stdout
         for words in ("height             32", "precision          compact", "names: ", "max_error", "float64"):
             assert words in shown, shown
@@ -129,10 +131,6 @@ def test_info_prints_the_card_of_any_format(command: Command, wide_run: Path, ex
 def test_info_prints_the_card_of_older_versions(
     command: Command, dcgan_run: Path, exported: Exported, tmp_path: Path
 ) -> None:
-    import json
-
-    import onnx
-
     model = onnx.load(exported(dcgan_run, ExportOptions())["onnx"].path)
     card = json.loads(model.metadata_props[0].value)
     old = {

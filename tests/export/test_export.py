@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gankit_export import ExportOptions, export, export_run, options
 from gankit_export.formats import FORMATS
 from gankit_train.models import checkpoints
 from tests.export.conftest import Exported
-from tests.export.helpers import PLAIN, load_network, make_card
+from tests.export.helpers import COMPACT, PHASES, PLAIN, SUBPIXEL, load_network, make_card
 from tests.train.test_run import go
 
 
@@ -123,8 +124,9 @@ with np.load(sys.argv[2]) as feeds:
     "name, options",
     [
         ("dcgan_run", ExportOptions()),
-        ("wide_run", ExportOptions(rewrite="subpixel")),
-        ("wide_run", ExportOptions(precision="compact", rewrite="phases")),
+        ("wide_run", COMPACT),
+        ("wide_run", SUBPIXEL),
+        ("wide_run", PHASES),
     ],
 )
 def test_independent_engines_agree(
@@ -148,7 +150,7 @@ def test_independent_engines_agree(
         assert np.abs(images.astype(int) - expected).max() <= 1 and (images == expected).mean() > 0.999
 
 
-@pytest.mark.parametrize("options", [PLAIN, ExportOptions(precision="compact")], ids=["float32", "compact"])
+@pytest.mark.parametrize("options", [PLAIN, COMPACT], ids=["float32", "compact"])
 def test_a_file_contains_no_path_of_the_machine(wide_run: Path, exported: Exported, options: ExportOptions) -> None:
     for file in exported(wide_run, options).values():
         content = [file.path.read_bytes()]
@@ -160,8 +162,6 @@ def test_a_file_contains_no_path_of_the_machine(wide_run: Path, exported: Export
 
 
 def test_a_missing_package_is_named(cgan_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     monkeypatch.setitem(FORMATS, "onnx", replace(FORMATS["onnx"], packages=("no_such_package",)))
     with pytest.raises(GankitError, match=r"exporting to onnx needs.*gankit\[export,cpu\]"):
         export_run(cgan_run, formats=["onnx"], out=tmp_path)

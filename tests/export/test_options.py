@@ -19,13 +19,13 @@ from gankit_export.formats import FORMATS
 from gankit_export.graph import ImageGraph
 from gankit_export.verify import TOLERANCES
 from tests.export.conftest import Exported
-from tests.export.helpers import PLAIN, load_network
+from tests.export.helpers import COMPACT, PHASES, PLAIN, SUBPIXEL, load_network
 
 OPTIONS = {
     "float16": ExportOptions(precision="float16"),
-    "compact": ExportOptions(precision="compact", rewrite="plain"),
-    "subpixel": ExportOptions(rewrite="subpixel"),
-    "phases": ExportOptions(rewrite="phases"),
+    "compact": COMPACT,
+    "subpixel": SUBPIXEL,
+    "phases": PHASES,
     "float output": ExportOptions(output="float", rewrite="plain"),
     "newest opset": ExportOptions(opset=20, rewrite="plain"),
     "everything": ExportOptions(opset=20, output="float", precision="compact", rewrite="subpixel"),
