@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -13,13 +13,15 @@ import typer
 from gankit._console import Debug, run, whole_numbers
 from gankit._errors import UsageError, missing_extra
 from gankit_export.options import (
-    OPSETS,
+    NEWEST_OPSET,
+    OLDEST_OPSET,
     ExportOptions,
     FormatName,
     Output,
     Rewrite,
     Target,
     check_choice,
+    check_opset,
     default_formats,
     supports_torchscript,
 )
@@ -38,11 +40,11 @@ SourceArgument = Annotated[
         show_default="the newest run under runs/",
     ),
 ]
-Onnx = Annotated[bool, typer.Option("--onnx", help="Write NAME.onnx.", show_default="with --torchscript")]
-TorchScript = Annotated[bool, typer.Option("--torchscript", help="Write NAME.ts, a TorchScript file.")]
-Pt2 = Annotated[bool, typer.Option("--pt2", help="Write NAME.pt2, a torch.export file.")]
-Out = Annotated[Path | None, typer.Option("-o", "--out", help="Output folder.", show_default="the run folder")]
-Name = Annotated[str | None, typer.Option(help="File name without suffix.", show_default="the run's name")]
+OnnxOption = Annotated[bool, typer.Option("--onnx", help="Write NAME.onnx.", show_default="with --torchscript")]
+TorchScriptOption = Annotated[bool, typer.Option("--torchscript", help="Write NAME.ts, a TorchScript file.")]
+Pt2Option = Annotated[bool, typer.Option("--pt2", help="Write NAME.pt2, a torch.export file.")]
+OutOption = Annotated[Path | None, typer.Option("-o", "--out", help="Output folder.", show_default="the run folder")]
+NameOption = Annotated[str | None, typer.Option(help="File name without suffix.", show_default="the run's name")]
 TargetOption = Annotated[
     str,
     typer.Option(
@@ -51,13 +53,13 @@ TargetOption = Annotated[
         help="Engine to be fast on. cpu means --rewrite phases, cuda --fp16, openvino --rewrite subpixel.",
     ),
 ]
-Raw = Annotated[bool, typer.Option("--raw", help="Export the non-EMA weights.")]
-ListFormats = Annotated[bool, typer.Option("--formats", help="List the formats and what each is for, then exit.")]
+RawOption = Annotated[bool, typer.Option("--raw", help="Export the non-EMA weights.")]
+ListFormatsOption = Annotated[bool, typer.Option("--formats", help="List the formats and what each is for, then exit.")]
 
-Fp16 = Annotated[
+Fp16Option = Annotated[
     bool, typer.Option("--fp16", help="float16 weights and arithmetic, for CUDA.", rich_help_panel=_PRECISION)
 ]
-Compact = Annotated[
+CompactOption = Annotated[
     bool,
     typer.Option(
         "--compact", help="float16 weights, float32 arithmetic: half the file size.", rich_help_panel=_PRECISION
@@ -75,7 +77,7 @@ RewriteOption = Annotated[
         rich_help_panel=_GRAPH,
     ),
 ]
-Subpixel = Annotated[bool, typer.Option("--subpixel", help="Same as --rewrite subpixel.", rich_help_panel=_GRAPH)]
+SubpixelOption = Annotated[bool, typer.Option("--subpixel", help="Same as --rewrite subpixel.", rich_help_panel=_GRAPH)]
 OutputOption = Annotated[
     str,
     typer.Option(
@@ -85,10 +87,12 @@ OutputOption = Annotated[
         rich_help_panel=_GRAPH,
     ),
 ]
-Opset = Annotated[int, typer.Option(help=f"ONNX opset, {OPSETS[0]} to {OPSETS[1]}.", rich_help_panel=_GRAPH)]
+OpsetOption = Annotated[
+    int, typer.Option(help=f"ONNX opset, {OLDEST_OPSET} to {NEWEST_OPSET}.", rich_help_panel=_GRAPH)
+]
 
-Weights = Annotated[Path | None, typer.Option(help="File with its state dict.", rich_help_panel=_OWN)]
-Init = Annotated[
+WeightsOption = Annotated[Path | None, typer.Option(help="File with its state dict.", rich_help_panel=_OWN)]
+InitOption = Annotated[
     str | None,
     typer.Option(
         metavar="JSON",
@@ -96,8 +100,8 @@ Init = Annotated[
         rich_help_panel=_OWN,
     ),
 ]
-ZDim = Annotated[int | None, typer.Option(help="Latent size.", rich_help_panel=_OWN)]
-ZShape = Annotated[
+ZDimOption = Annotated[int | None, typer.Option(help="Latent size.", rich_help_panel=_OWN)]
+ZShapeOption = Annotated[
     str | None,
     typer.Option(
         metavar="N,N,…",
@@ -106,11 +110,11 @@ ZShape = Annotated[
         rich_help_panel=_OWN,
     ),
 ]
-Labels = Annotated[
+LabelsOption = Annotated[
     str | None,
     typer.Option(metavar="NAME,NAME,…", help="Names of its classes, in their order.", rich_help_panel=_OWN),
 ]
-ValueRange = Annotated[
+ValueRangeOption = Annotated[
     str | None,
     typer.Option(metavar="LOW,HIGH", help="Its values for black and white.", show_default="-1,1", rich_help_panel=_OWN),
 ]
@@ -118,26 +122,26 @@ ValueRange = Annotated[
 
 def _export(
     source: SourceArgument = None,
-    onnx: Onnx = False,
-    torchscript: TorchScript = False,
-    pt2: Pt2 = False,
-    out: Out = None,
-    name: Name = None,
+    onnx: OnnxOption = False,
+    torchscript: TorchScriptOption = False,
+    pt2: Pt2Option = False,
+    out: OutOption = None,
+    name: NameOption = None,
     target: TargetOption = "cpu",
-    raw: Raw = False,
-    formats: ListFormats = False,
-    fp16: Fp16 = False,
-    compact: Compact = False,
+    raw: RawOption = False,
+    formats: ListFormatsOption = False,
+    fp16: Fp16Option = False,
+    compact: CompactOption = False,
     rewrite: RewriteOption = None,
-    subpixel: Subpixel = False,
+    subpixel: SubpixelOption = False,
     output: OutputOption = "uint8",
-    opset: Opset = OPSETS[0],
-    weights: Weights = None,
-    init: Init = None,
-    z_dim: ZDim = None,
-    z_shape: ZShape = None,
-    labels: Labels = None,
-    value_range: ValueRange = None,
+    opset: OpsetOption = OLDEST_OPSET,
+    weights: WeightsOption = None,
+    init: InitOption = None,
+    z_dim: ZDimOption = None,
+    z_shape: ZShapeOption = None,
+    labels: LabelsOption = None,
+    value_range: ValueRangeOption = None,
     debug: Debug = False,
 ) -> None:
     """Export a generator to ONNX and TorchScript, and verify that the files compute what the network computes.
@@ -150,7 +154,7 @@ def _export(
         _list_formats()
         return
     requested = {"onnx": onnx, "torchscript": torchscript, "pt2": pt2}
-    chosen = tuple(form for form, wanted in requested.items() if wanted) or _default_formats()
+    chosen = tuple(name for name, wanted in requested.items() if wanted) or _default_formats()
     own = _OwnOptions(weights, init, z_dim, z_shape, labels, value_range)
     if source and ".py:" in source:
         if raw:
@@ -170,8 +174,7 @@ def _options(
     """The options of the graph, checked. The errors name the command line's options."""
     check_choice("--for", target, get_args(Target))
     check_choice("--output", output, get_args(Output))
-    if not OPSETS[0] <= opset <= OPSETS[1]:
-        raise UsageError(f"--opset must be from {OPSETS[0]} to {OPSETS[1]}, not {opset}")
+    check_opset("--opset", opset)
     if fp16 and compact:
         raise UsageError("--fp16 and --compact are two ways to store the weights: give one of them")
     if subpixel and rewrite:
@@ -197,8 +200,8 @@ def _check_installed() -> None:
 def _list_formats() -> None:
     from gankit_export.formats import FORMATS
 
-    for form in FORMATS.values():
-        print(f"--{form.name:12}{form.suffix:7}{form.use}")
+    for fmt in FORMATS.values():
+        print(f"--{fmt.name:12}{fmt.suffix:7}{fmt.purpose}")
 
 
 def _default_formats() -> tuple[FormatName, ...]:
@@ -222,11 +225,17 @@ class _OwnOptions:
 
     def check_unused(self) -> None:
         """Raises UsageError if an option was given: the checkpoints of gan-train need none of them."""
-        for name, value in asdict(self).items():
+        options = {
+            "--weights": self.weights,
+            "--init": self.init,
+            "--z-dim": self.z_dim,
+            "--z-shape": self.z_shape,
+            "--labels": self.labels,
+            "--value-range": self.value_range,
+        }
+        for option, value in options.items():
             if value is not None:
-                raise UsageError(
-                    f"--{name.replace('_', '-')} is for a generator of your own, FILE.py:CLASS: leave it out"
-                )
+                raise UsageError(f"{option} is for a generator of your own, FILE.py:CLASS: leave it out")
 
     def load(self, spec: str, name: str | None) -> Source:
         """The generator FILE.py:CLASS. Raises UsageError for a value that cannot be read."""

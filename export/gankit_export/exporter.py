@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from gankit_export.sources import Source, adapt_module, find_checkpoint, load_ch
 from gankit_export.verify import Reference, VerificationResult, verification_cases, verify
 from gankit_train.reporting.console import Reporter
 
-DEFAULT_OPTIONS = ExportOptions()
+_DEFAULT_OPTIONS = ExportOptions()
+_STEPS_PER_FILE = 3
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def export(
     *,
     z_shape: tuple[int, ...] | None = None,
     value_range: tuple[float, float] = (-1.0, 1.0),
-    options: ExportOptions = DEFAULT_OPTIONS,
+    options: ExportOptions = _DEFAULT_OPTIONS,
 ) -> ExportedFile:
     """Exports a module as one file, and verifies it.
 
@@ -72,9 +74,7 @@ def export(
         GankitError: verification failed, or the file cannot be written. No file is left.
     """
     path = Path(path)
-    suffixes = [form.suffix for form in FORMATS.values()]
-    if path.suffix not in suffixes:
-        raise UsageError(f"{path} must end in one of {', '.join(suffixes)}")
+    find_format(path)  # before the module is run
     source = adapt_module(module, card, z_shape=z_shape, value_range=value_range)
     return next(export_files(source, [path], options))
 
@@ -86,7 +86,7 @@ def export_run(
     out: Path | str | None = None,
     name: str | None = None,
     ema: bool = True,
-    options: ExportOptions = DEFAULT_OPTIONS,
+    options: ExportOptions = _DEFAULT_OPTIONS,
 ) -> list[ExportedFile]:
     """Exports the generator of a run of gan-train in one or more formats, and verifies every file.
 
@@ -114,8 +114,16 @@ def export_run(
 def output_paths(name: str, formats: Sequence[str], folder: Path) -> list[Path]:
     """The file for each format. Raises UsageError for a format that does not exist."""
     for each in formats:
-        check_choice("a format", each, tuple(FORMATS))
+        check_choice("format", each, tuple(FORMATS))
     return [folder / f"{name}{FORMATS[each].suffix}" for each in formats]
+
+
+def find_format(path: Path) -> Format:
+    """The format of a file, by its suffix. Raises UsageError for another suffix."""
+    for fmt in FORMATS.values():
+        if path.suffix == fmt.suffix:
+            return fmt
+    raise UsageError(f"{path} must end in one of {', '.join(fmt.suffix for fmt in FORMATS.values())}")
 
 
 def export_files(
@@ -137,95 +145,89 @@ def export_files(
     """
     if not source.card.has_file_name:
         raise UsageError(f"the card's name must be a file name, not {source.card.name!r}")
-    progress = _Progress(reporter or Reporter(), len(paths))
-    progress.start("compute the reference")
-    forms = [next(form for form in FORMATS.values() if form.suffix == path.suffix) for path in paths]
-    rewrites = [choose_rewrite(source.network, form.name, options) for form in forms]
+    reporter, steps, step_count = reporter or Reporter(), count(), 1 + _STEPS_PER_FILE * len(paths)
+
+    def start(step: str) -> None:
+        reporter.progress("export", next(steps), step_count, step)
+
+    start("compute the reference")
+    formats = [find_format(path) for path in paths]
+    rewrites = [choose_rewrite(source.network, fmt.name, options) for fmt in formats]
     try:
         graphs = [_build_graph(source, options, rewrite) for rewrite in rewrites]
         reference = Reference(source.network, source.card, source.value_range)
-    except (RuntimeError, TypeError, KeyError, AttributeError) as error:
+    except (RuntimeError, TypeError, KeyError, AttributeError) as error:  # what unusual modules fail with
         raise ModelError(f"{source.card.name} cannot be exported: {one_line(error)}") from error
     _check_value_range(reference, source.value_range)
-    for form, graph, rewrite, path in zip(forms, graphs, rewrites, paths, strict=True):
+    for fmt, graph, rewrite, path in zip(formats, graphs, rewrites, paths, strict=True):
         card = replace(
             source.card,
             output=options.output,
             precision=options.resolved_precision,
             rewrite=rewrite,
-            opset=options.opset if form.name == "onnx" else 0,
+            opset=options.opset if fmt.name == "onnx" else 0,
         )
-        yield write_file(form, graph, reference, card, path, progress)
-    progress.finish()
+        yield write_file(fmt, graph, reference, card, path, start)
+    reporter.progress("export", step_count, step_count)
 
 
-def choose_rewrite(network: nn.Module, form: FormatName, options: ExportOptions) -> Rewrite:
+def choose_rewrite(network: nn.Module, format_name: FormatName, options: ExportOptions) -> Rewrite:
     """The rewrite for a format: the given one, else the target's if the format and the network allow it."""
     if options.rewrite is not None:
         return options.rewrite
     preferred = options.preferred_rewrite
-    if form != "onnx" or preferred == "plain" or not find_rewritable(network, preferred):
+    if format_name != "onnx" or preferred == "plain" or not find_rewritable(network, preferred):
         return "plain"
     return preferred
 
 
 def write_file(
-    form: Format, graph: ImageGraph, reference: Reference, card: Card, path: Path, progress: _Progress | None = None
+    fmt: Format,
+    graph: ImageGraph,
+    reference: Reference,
+    card: Card,
+    path: Path,
+    start: Callable[[str], None] = lambda step: None,
 ) -> ExportedFile:
     """Builds a file under a temporary name, verifies it, and renames it to `path` if it passes.
 
     Args:
-        form: the file's format.
+        fmt: the file's format.
         graph: what the file should compute.
         reference: what the network computes.
         card: the card without versions and verification, which are filled in.
         path: the file to write.
-        progress: receives the three steps.
+        start: called at the start of each of the `_STEPS_PER_FILE` steps, with the step.
 
     Raises:
         ModelError: the format cannot express the network.
         GankitError: verification failed, or the file cannot be written. No file is left.
     """
-    progress = progress or _Progress(None, files=1)
-    card = replace(card, versions=_versions(form))
+    card = replace(card, versions=_versions(fmt))
     with written_whole(path, durable=True) as temporary:
-        progress.start(f"build {path.name}")
+        start(f"build {path.name}")
         try:
-            artifact = form.build(graph, card)
+            artifact = fmt.build(graph, card)
         except Exception as error:  # PyTorch's exporters raise dozens of kinds
-            raise ModelError(f"{path} was not written: {form.name} cannot express this: {one_line(error)}") from error
+            raise ModelError(
+                f"{path} was not written: {fmt.name} cannot express this network: {one_line(error)}"
+            ) from error
         try:
-            progress.start(f"verify {path.name}")
-            form.save(artifact, card, temporary)
-            results, not_verified = _verify_on_devices(form, temporary, reference, card)
+            start(f"verify {path.name}")
+            fmt.save(artifact, card, temporary)
+            results, not_verified = _verify_on_devices(fmt, temporary, reference, card)
             card = replace(card, verification=_verification_document(reference, results, not_verified))
-            progress.start(f"verify {path.name} with its card")
-            form.save(artifact, card, temporary)
-            _verify_final(form, temporary, reference, card)
+            start(f"verify {path.name} with its card")
+            fmt.save(artifact, card, temporary)
+            _verify_final(fmt, temporary, reference, card)
         except GankitError as error:
             raise GankitError(f"{path} was not written: {error}") from error
         size = temporary.stat().st_size
-    return ExportedFile(form.name, path, size, results, not_verified)
-
-
-class _Progress:
-    """Reports the steps of an export: one for the reference, three for each file."""
-
-    def __init__(self, reporter: Reporter | None, files: int) -> None:
-        self.reporter, self.done, self.total = reporter or Reporter(), 0, 1 + 3 * files
-
-    def start(self, step: str) -> None:
-        """Reports the step that begins."""
-        self.reporter.progress("export", self.done, self.total, step)
-        self.done += 1
-
-    def finish(self) -> None:
-        """Reports that all steps are done."""
-        self.reporter.progress("export", self.total, self.total)
+    return ExportedFile(fmt.name, path, size, results, not_verified)
 
 
 def _build_graph(source: Source, options: ExportOptions, rewrite: Rewrite) -> ImageGraph:
-    case = next(case for case in verification_cases(source.card) if len(case.z) > 1)
+    case = next(case for case in verification_cases(source.card) if len(case.z) > 1)  # checks the folding
     return ImageGraph(
         source.network,
         source.value_range,
@@ -245,30 +247,30 @@ def _check_value_range(reference: Reference, value_range: tuple[float, float]) -
         least, most = (low + (high - low) * float(v - 0.5) / 255 for v in (values.min(), values.max()))
         raise UsageError(
             f"{outside:.0%} of the pixels lie outside the value range {low:g},{high:g}: they run from {least:.3g} to "
-            f"{most:.3g}; give that range with --value-range"
+            f"{most:.3g}; set the value range to that (--value-range)"
         )
 
 
-def _versions(form: Format) -> dict[str, str]:
+def _versions(fmt: Format) -> dict[str, str]:
     """The versions of the packages that write a format. Raises MissingExtraError if one is not installed."""
-    if any(find_spec(package) is None for package in form.packages):
-        raise missing_extra(f"exporting to {form.name}", "export,cpu", "export,gpu")
+    if any(find_spec(package) is None for package in fmt.packages):
+        raise missing_extra(f"exporting to {fmt.name}", "export,cpu", "export,gpu")
     return {
         "gankit": gankit.__version__,
-        **{name: import_module(name).__version__ for name in ("torch", *form.packages)},
+        **{name: import_module(name).__version__ for name in ("torch", *fmt.packages)},
     }
 
 
 def _verify_on_devices(
-    form: Format, path: Path, reference: Reference, card: Card
+    fmt: Format, path: Path, reference: Reference, card: Card
 ) -> tuple[tuple[VerificationResult, ...], dict[str, str]]:
     """Verifies a file on the CPU and on CUDA; returns the results, and why a GPU that is there could not be used."""
-    on_cpu = verify(form.open(path, "cpu")[1], reference, card)
+    on_cpu = verify(fmt.open(path, "cpu")[1], reference, card)
     try:
-        run = form.open(path, "cuda")[1]
+        runner = fmt.open(path, "cuda")[1]
     except DeviceError as error:
         return (on_cpu,), {"cuda": str(error)} if torch.cuda.is_available() else {}
-    return (on_cpu, verify(run, reference, card, "cuda")), {}
+    return (on_cpu, verify(runner, reference, card, "cuda")), {}
 
 
 def _verification_document(
@@ -285,9 +287,9 @@ def _verification_document(
     return document
 
 
-def _verify_final(form: Format, path: Path, reference: Reference, card: Card) -> None:
+def _verify_final(fmt: Format, path: Path, reference: Reference, card: Card) -> None:
     """Verifies a file again after its card was added: exactly what gets the final name has to pass."""
-    found, run = form.open(path, "cpu")
-    verify(run, reference, card, measure_speed=False)
+    found, runner = fmt.open(path, "cpu")
+    verify(runner, reference, card, measure_speed=False)
     if found != card:
         raise GankitError("its card does not read back as it was written")

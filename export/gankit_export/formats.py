@@ -21,7 +21,7 @@ from gankit._session import CUDA, CUDA_OPTIONS, Device, cores, cpu_session, gpu_
 from gankit_export.graph import ImageGraph
 from gankit_export.options import FormatName
 
-Run = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[Any]]
+Runner = Callable[[NDArray[np.float32], "NDArray[np.float32] | None"], NDArray[Any]]
 """Runs an exported file: z float32 [n, z_dim] and label float32 [n, k] or None → images as in the card's `output`."""
 
 
@@ -31,7 +31,7 @@ class Format:
 
     name: FormatName
     suffix: str
-    use: str
+    purpose: str
     """What the format is for; `gan-export --formats` prints it."""
     packages: tuple[str, ...]
     """The packages that writing it needs, apart from torch."""
@@ -39,8 +39,8 @@ class Format:
     """Converts a graph to the format's own representation."""
     save: Callable[[Any, Card, Path], None]
     """Writes what `build` returned, and a card, to a file."""
-    open: Callable[[Path, Device], tuple[Card, Run]]
-    """Opens a file as its users do, on a device; returns its card and what runs it. Raises DeviceError if the device is
+    open: Callable[[Path, Device], tuple[Card, Runner]]
+    """Opens a file as its users do, on a device; returns its card and its runner. Raises DeviceError if the device is
     not available."""
 
 
@@ -92,7 +92,7 @@ def _save_onnx(model: Any, card: Card, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def _open_onnx(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
+def _open_onnx(path: Path, device: Device = "cpu") -> tuple[Card, Runner]:
     source = read_model(path)
     session = gpu_session(source, CUDA, CUDA_OPTIONS) if device == "cuda" else cpu_session(source, str(path), cores())
 
@@ -125,7 +125,7 @@ def _save_torchscript(module: Any, card: Card, path: Path) -> None:
     writer.write_end_of_file()
 
 
-def _open_torchscript(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
+def _open_torchscript(path: Path, device: Device = "cpu") -> tuple[Card, Runner]:
     extra = {_CARD_FILE: ""}
     with _silenced():
         module = torch.jit.load(str(path), map_location=_torch_device(device), _extra_files=extra)  # type: ignore[no-untyped-call]
@@ -147,7 +147,7 @@ def _save_pt2(program: Any, card: Card, path: Path) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _open_pt2(path: Path, device: Device = "cpu") -> tuple[Card, Run]:
+def _open_pt2(path: Path, device: Device = "cpu") -> tuple[Card, Runner]:
     extra = {_CARD_FILE: ""}
     with _silenced():
         program = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
@@ -171,7 +171,7 @@ def _torch_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def _torch_runner(module: Any, device: Device) -> Run:
+def _torch_runner(module: Any, device: Device) -> Runner:
     @torch.no_grad()
     def run(z: NDArray[np.float32], label: NDArray[np.float32] | None) -> NDArray[Any]:
         arguments = [torch.from_numpy(a).to(_torch_device(device)) for a in (z, label) if a is not None]

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 
 from gankit._errors import UsageError
 
-OPSETS = (18, 20)
-"""The oldest and the newest ONNX opset that can be written. From 22 on, older CUDA providers have no kernel for
-ConvTranspose and run it on the CPU without a warning."""
+OLDEST_OPSET, NEWEST_OPSET = 18, 20
+"""The ONNX opsets that can be written. From 22 on, older CUDA providers have no kernel for ConvTranspose and run it on
+the CPU without a warning."""
 
 Output = Literal["uint8", "float"]
 Precision = Literal["float32", "float16", "compact"]
@@ -20,12 +20,9 @@ FormatName = Literal["onnx", "torchscript", "pt2"]
 
 _PYTHON = sys.version_info[:2]
 
-_TARGET_DEFAULTS: dict[Target, tuple[Precision, Rewrite]] = {
-    "cpu": ("float32", "phases"),
-    "cuda": ("float16", "plain"),  # not measured yet
-    "openvino": ("float32", "subpixel"),
-}
-"""The precision and the rewrite that were measured to be fastest on each target."""
+# What was measured to be fastest; CUDA has not been measured yet.
+_TARGET_PRECISION: dict[Target, Precision] = {"cpu": "float32", "cuda": "float16", "openvino": "float32"}
+_TARGET_REWRITE: dict[Target, Rewrite] = {"cpu": "phases", "cuda": "plain", "openvino": "subpixel"}
 
 
 def supports_torchscript() -> bool:
@@ -60,7 +57,7 @@ class ExportOptions:
     output: Output = "uint8"
     """`uint8`: images [n, height, width, channels] from 0 to 255. `float`: float32 [n, channels, height, width] in
     [-1, 1]."""
-    opset: int = OPSETS[0]
+    opset: int = OLDEST_OPSET
     """The ONNX opset, 18 to 20. Most runtimes support the oldest one."""
 
     def __post_init__(self) -> None:
@@ -70,21 +67,26 @@ class ExportOptions:
             check_choice("precision", self.precision, get_args(Precision))
         if self.rewrite is not None:
             check_choice("rewrite", self.rewrite, get_args(Rewrite))
-        if not OPSETS[0] <= self.opset <= OPSETS[1]:
-            raise UsageError(f"opset must be from {OPSETS[0]} to {OPSETS[1]}, not {self.opset}")
+        check_opset("opset", self.opset)
 
     @property
     def resolved_precision(self) -> Precision:
         """The precision: the given one, else the target's."""
-        return self.precision or _TARGET_DEFAULTS[self.target][0]
+        return self.precision or _TARGET_PRECISION[self.target]
 
     @property
     def preferred_rewrite(self) -> Rewrite:
         """The rewrite to use where none is given: the target's; `plain` for float16, which was slower rewritten."""
-        return "plain" if self.resolved_precision == "float16" else _TARGET_DEFAULTS[self.target][1]
+        return "plain" if self.resolved_precision == "float16" else _TARGET_REWRITE[self.target]
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """Raises UsageError if `value` is not one of the choices; `name` is the field or the option in the message."""
     if value not in choices:
         raise UsageError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def check_opset(name: str, value: int) -> None:
+    """Raises UsageError if an ONNX opset cannot be written; `name` is the field or the option in the message."""
+    if not OLDEST_OPSET <= value <= NEWEST_OPSET:
+        raise UsageError(f"{name} must be from {OLDEST_OPSET} to {NEWEST_OPSET}, not {value}")

@@ -21,7 +21,7 @@ from torch import nn
 from gankit._card import Card
 from gankit._errors import GankitError, one_line
 from gankit._latents import latents
-from gankit_export.formats import Run
+from gankit_export.formats import Runner
 from gankit_export.graph import to_grey_levels
 
 TOLERANCES = {"float32": 0.02, "compact": 1.0, "float16": 4.0}
@@ -125,15 +125,15 @@ def _grey_levels(network: nn.Module, case: Case, value_range: tuple[float, float
 
 
 def verify(
-    run: Run, reference: Reference, card: Card, device: str = "cpu", *, measure_speed: bool = True
+    runner: Runner, reference: Reference, card: Card, device: str = "cpu", *, measure_speed: bool = True
 ) -> VerificationResult:
     """Compares a file with the network on every case.
 
     Args:
-        run: runs the file.
+        runner: runs the file.
         reference: what the network computes.
         card: the file's card: its image size, output and precision.
-        device: where `run` computes; the tolerance depends on it.
+        device: where `runner` computes; the tolerance depends on it.
         measure_speed: whether to measure images/s too.
 
     Raises:
@@ -143,7 +143,7 @@ def verify(
     tolerance = max(TOLERANCES[card.precision], CUDA_TOLERANCE if device != "cpu" else 0)
     worst, total, different, count = 0.0, 0.0, 0, 0
     for case, expected, expected_bytes in zip(reference.cases, reference.grey_levels, reference.bytes, strict=True):
-        actual, errors = _compare(_run_case(run, case, card, device), expected, card)
+        actual, errors = _compare(_run_case(runner, case, card, device), expected, card)
         _check_pixels(case, actual, expected, errors, card, device, tolerance)
         worst, total = max(worst, float(errors.max())), total + float(errors.sum())
         different += int((np.clip(actual, 0, 255).astype(np.uint8) != expected_bytes).sum())
@@ -160,14 +160,14 @@ def verify(
         mean_error=round(total / count, 8),
         tolerance=tolerance,
         identical_bytes=1 - different / count,
-        images_per_s=round(_images_per_s(run, reference), 1) if measure_speed else None,
+        images_per_s=round(_images_per_s(runner, reference), 1) if measure_speed else None,
     )
 
 
-def _run_case(run: Run, case: Case, card: Card, device: str) -> NDArray[Any]:
+def _run_case(runner: Runner, case: Case, card: Card, device: str) -> NDArray[Any]:
     """The file's images of a case. Raises GankitError if it fails, or if shape or dtype are wrong."""
     try:
-        images = run(case.z, case.label)
+        images = runner(case.z, case.label)
     except Exception as error:  # each runtime has exceptions of its own
         raise GankitError(f"{case.name}: the exported file fails on {device}: {one_line(error)}") from error
     dtype, shape = "uint8", [len(case.z), card.height, card.width, card.channels]
@@ -209,11 +209,11 @@ def _label_text(card: Card, vector: NDArray[np.float32]) -> str:
     return ",".join(n if w == 1 else f"{n}={w:.2g}" for n, w in zip(names, vector, strict=True) if w) or "none"
 
 
-def _images_per_s(run: Run, reference: Reference) -> float:
+def _images_per_s(runner: Runner, reference: Reference) -> float:
     case = max(reference.cases, key=lambda case: len(case.z))
     seconds: list[float] = []
     while len(seconds) < _TIMED_RUNS and sum(seconds) < _TIMED_SECONDS:
         begin = time.perf_counter()
-        run(case.z, case.label)
+        runner(case.z, case.label)
         seconds.append(time.perf_counter() - begin)
     return len(case.z) / median(seconds)

@@ -1,4 +1,4 @@
-"""Fills a user's generator with weights from a file, wherever in the file its state dict is."""
+"""Finds a generator's state dict in a file of weights, and loads it."""
 
 from __future__ import annotations
 

@@ -100,6 +100,16 @@ def test_what_cannot_keep_the_contract_is_refused(toy: nn.Module, words: list[st
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_cudas_random_generators_are_not_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seed(_: int) -> None:
+        raise AssertionError("CUDA's generators were seeded")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seed)
+    state = torch.get_rng_state()
+    adapt(Toy(), 6, (6, 1, 1), 0)
+    assert torch.equal(state, torch.get_rng_state())
+
+
 def test_a_wrong_z_shape_is_named() -> None:
     check_error(
         UsageError,

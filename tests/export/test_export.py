@@ -35,6 +35,11 @@ def test_the_public_names_are_listed_and_static() -> None:
     assert typed == set(gankit_export.__all__)  # what type checkers see
 
 
+def test_the_import_is_quick() -> None:
+    code = "import sys, gankit_export; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.load. is deprecated")
 def test_files_compute_what_the_network_computes(run: Path, exported: Exported) -> None:
     files = exported(run, ExportOptions())
@@ -172,7 +177,7 @@ def test_a_missing_package_is_named(cgan_run: Path, tmp_path: Path, monkeypatch:
 def test_wrong_arguments_raise_at_once(cgan_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no run"):  # a UsageError is a ValueError
         export_run(tmp_path / "none")
-    with pytest.raises(UsageError, match="a format must be one of onnx, torchscript, pt2, not 'tflite'"):
+    with pytest.raises(UsageError, match="format must be one of onnx, torchscript, pt2, not 'tflite'"):
         export_run(cgan_run, formats=["tflite"])  # type: ignore[list-item]
     header, generator = load_network(cgan_run)
     with pytest.raises(UsageError, match=r"x\.pth must end in one of \.onnx, \.ts, \.pt2"):

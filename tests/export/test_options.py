@@ -44,7 +44,7 @@ def test_every_option_in_every_format(wide_run: Path, exported: Exported, option
         assert (card.precision, card.rewrite, card.output) == (precision, options.rewrite or "plain", options.output)
         if precision != "float32":
             assert file.size < 0.6 * plain[file.format].size
-    images = gankit.load(files["onnx"].path, "cpu").sample(9)  # uint8 for the user, whatever `output` is
+    images = gankit.load(files["onnx"].path, "cpu").sample(9)  # always uint8 for users
     expected = gankit.load(plain["onnx"].path, "cpu").sample(9)
     assert images.dtype == np.uint8 and np.abs(images.astype(int) - expected).max() <= 1
 

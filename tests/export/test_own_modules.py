@@ -72,7 +72,7 @@ def test_a_module_that_a_format_cannot_express(tmp_path: Path, capfd: pytest.Cap
             return y if bool((z.abs().sum() > -1).item()) else -y
 
     for suffix in (".onnx", ".pt2"):
-        with pytest.raises(ModelError, match=r"was not written: \w+ cannot express this: ") as error:
+        with pytest.raises(ModelError, match=r"was not written: \w+ cannot express this network: ") as error:
             export(Branching(), replace(CARD, z_dim=192), tmp_path / f"net{suffix}")
         assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == [] and capfd.readouterr().err == ""

@@ -23,7 +23,7 @@ from gankit_export.verify import verification_cases
 from tests.export.helpers import load_network, make_card, prepare
 
 
-def damaged(form: Format, damage: str) -> Format:
+def damaged(fmt: Format, damage: str) -> Format:
     """The format with a build step that makes a mistake."""
 
     def build(graph: ImageGraph, card: Card) -> Any:
@@ -37,9 +37,9 @@ def damaged(form: Format, damage: str) -> Format:
             first.weight.data[:, 8:] = first.weight.data[:, 8:].roll(1, dims=1)
         if damage == "wrong rounding":
             graph.generator.body = torch.nn.Sequential(*body, HalfAGreyLevelDarker())
-        return form.build(graph, card)
+        return fmt.build(graph, card)
 
-    return replace(form, build=build)
+    return replace(fmt, build=build)
 
 
 class HalfAGreyLevelDarker(torch.nn.Module):
@@ -53,15 +53,15 @@ def nothing_left(folder: Path) -> Iterator[None]:
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 @pytest.mark.parametrize("damage", ["flipped kernel", "wrong activation", "off by one label", "wrong rounding"])
-def test_a_wrong_file_is_an_error(cgan_run: Path, tmp_path: Path, form: Format, damage: str) -> None:
+def test_a_wrong_file_is_an_error(cgan_run: Path, tmp_path: Path, fmt: Format, damage: str) -> None:
     message = (
         r"was not written: .*computes something else on cpu: image \d+ with label \w+, pixel \(\d+, \d+\), "
         r"channel 0 is \d+ instead of [\d.-]+, more than 0.02 grey levels apart"
     )
     with nothing_left(tmp_path), pytest.raises(GankitError, match=message):
-        write_file(damaged(form, damage), *prepare(cgan_run), tmp_path / f"x{form.suffix}")
+        write_file(damaged(fmt, damage), *prepare(cgan_run), tmp_path / f"x{fmt.suffix}")
 
 
 def test_a_wrong_file_without_labels_is_an_error(dcgan_run: Path, tmp_path: Path) -> None:
