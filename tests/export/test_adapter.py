@@ -104,9 +104,9 @@ def test_cudas_random_generators_are_not_seeded(monkeypatch: pytest.MonkeyPatch)
     def seed(_: int) -> None:
         raise AssertionError("CUDA's generators were seeded")
 
+    toy, state = Toy(), torch.get_rng_state()
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seed)
-    state = torch.get_rng_state()
-    adapt(Toy(), 6, (6, 1, 1), 0)
+    adapt(toy, 6, (6, 1, 1), 0)
     assert torch.equal(state, torch.get_rng_state())
 
 
