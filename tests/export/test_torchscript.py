@@ -42,7 +42,7 @@ def test_auto_and_cuda_say_what_they_found(files: tuple[Path, Path], monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     auto = gankit.load(files[1])
     assert auto.device == "cpu" and auto.fallback_reason and "CUDA" in auto.fallback_reason
-    with pytest.raises(gankit.DeviceError, match="--device cpu"):
+    with pytest.raises(gankit.DeviceError, match="CUDA"):
         gankit.load(files[1], device="cuda")
 
 
@@ -55,7 +55,7 @@ def test_damaged_files_are_refused(files: tuple[Path, Path], tmp_path: Path) -> 
     whole = files[1].read_bytes()
     for content in (whole[: len(whole) // 2], b"PK\3\4", whole[:-1]):
         (tmp_path / "bad.ts").write_bytes(content)
-        with pytest.raises(gankit.ModelError, match=r"bad\.ts cannot be opened as TorchScript, it is cut off"):
+        with pytest.raises(gankit.ModelError, match=r"bad\.ts cannot be opened as TorchScript"):
             gankit.load(tmp_path / "bad.ts", device="cpu")
 
 
