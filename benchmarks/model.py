@@ -12,7 +12,6 @@ import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from shutil import copyfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,8 +112,10 @@ def make(folder: str, device: str, quick: bool = False) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from gankit_export.exporter import export_run
-    from gankit_export.graph import PLAIN, TARGETS, ImageGraph, folded
+    from gankit_export import ExportOptions, export_run
+    from gankit_export.folding import fold_batch_norm
+    from gankit_export.graph import ImageGraph
+    from gankit_export.options import Target
     from gankit_train.config.settings import configure
     from gankit_train.models import checkpoints
     from gankit_train.training.step import build
@@ -136,12 +137,11 @@ def make(folder: str, device: str, quick: bool = False) -> None:
     torch.save(document, Path(folder) / "generator.pt")
 
     run, target = Path(folder) / "run", Path(folder)
-    list(export_run(run, ["onnx"] if quick else ["onnx", "torchscript"], target, "plain"))
-    for name in ("cpu", "openvino") if device == "cpu" else ("cuda",):
-        if TARGETS[name] == PLAIN:
-            copyfile(target / "plain.onnx", target / f"{name}.onnx")
-        else:
-            list(export_run(run, ["onnx"], target, name, recipe=TARGETS[name]))
+    plain = ExportOptions(rewrite="plain")
+    export_run(run, formats=["onnx"] if quick else ["onnx", "torchscript"], out=target, name="plain", options=plain)
+    targets: tuple[Target, ...] = ("cpu", "openvino") if device == "cpu" else ("cuda",)
+    for name in targets:
+        export_run(run, formats=["onnx"], out=target, name=name, options=ExportOptions(target=name))
     z = latents(_SEED, 0, _COMPARED, config.z_dim)
     with torch.no_grad():
         made = ImageGraph(gan.G_ema, config.value_range)(torch.from_numpy(z)).numpy()
@@ -149,7 +149,7 @@ def make(folder: str, device: str, quick: bool = False) -> None:
     np.savez(target / "reference.npz", z=z, images=made)
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        folded(gan.G_ema)(torch.zeros(1, config.z_dim))
+        fold_batch_norm(gan.G_ema)(torch.zeros(1, config.z_dim))
     pixels = float(np.prod(shape))
     work = {OPERATIONS: float(counter.get_total_flops()), MOVED: 4.0 * config.z_dim + pixels, OUT: pixels}
     (target / "work.json").write_text(json.dumps(work))

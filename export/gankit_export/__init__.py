@@ -1,19 +1,36 @@
-"""From a checkpoint or anybody's generator to files that compute what the network computed, and the proof of it.
+"""Export a generator to ONNX, TorchScript or .pt2, and verify that the file computes what the network computes.
 
->>> import gankit_export
->>> list(gankit_export.export_run(Path("runs/cgan-avatars-32")))
+>>> import gankit, gankit_export
+>>> gankit_export.export_run("runs/cgan-avatars-32", formats=["onnx"])
 >>> gankit_export.export(generator, gankit.Card("faces", 64, 64, 3, z_dim=100), "faces.onnx")
+
+The names in `__all__` are public. Every module of this package is internal and may change without notice.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-__all__ = ["Exported", "Recipe", "export", "export_run"]
+__all__ = ["ExportOptions", "ExportedFile", "VerificationResult", "export", "export_run"]
 
+if TYPE_CHECKING:
+    from gankit_export.exporter import ExportedFile, export, export_run
+    from gankit_export.options import ExportOptions
+    from gankit_export.verify import VerificationResult
+else:  # imported on first use, as PyTorch takes seconds to import
 
-def __getattr__(name: str) -> Any:
-    # Late, so that `gan-export --help` need not wait for torch.
-    if name in __all__:
-        from gankit_export import exporter
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from gankit_export.exporter import ExportedFile, export, export_run
+        from gankit_export.options import ExportOptions
+        from gankit_export.verify import VerificationResult
 
-        return getattr(exporter, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return {
+            "ExportOptions": ExportOptions,
+            "ExportedFile": ExportedFile,
+            "VerificationResult": VerificationResult,
+            "export": export,
+            "export_run": export_run,
+        }[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""A TorchScript file of gan-export through the runtime."""
+"""TorchScript files of gan-export in the runtime."""
 
 import pickle
 import sys
@@ -9,19 +9,18 @@ import pytest
 import torch
 
 import gankit
-from gankit_export import export_run
+from gankit_export import ExportOptions
+from tests.export.conftest import Exported
 from tests.helpers.commands import Command
-from tests.helpers.training import train_small as go
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("runs")
-    run = go(folder / "cgan", "cgan", images=640, lr_g=0.01)[0].run
-    onnx, script = (made.path for made in export_run(run, folder=folder))
-    return onnx, script
+@pytest.fixture
+def files(cgan_run: Path, exported: Exported) -> tuple[Path, Path]:
+    """The same generator as ONNX and as TorchScript."""
+    files = exported(cgan_run, ExportOptions())
+    return files["onnx"].path, files["torchscript"].path
 
 
 def test_both_files_give_the_same_images(files: tuple[Path, Path]) -> None:
@@ -43,7 +42,7 @@ def test_auto_and_cuda_say_what_they_found(files: tuple[Path, Path], monkeypatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     auto = gankit.load(files[1])
     assert auto.device == "cpu" and auto.fallback_reason and "CUDA" in auto.fallback_reason
-    with pytest.raises(gankit.DeviceError, match="use the device cpu"):
+    with pytest.raises(gankit.DeviceError, match="CUDA"):
         gankit.load(files[1], device="cuda")
 
 
@@ -56,7 +55,7 @@ def test_damaged_files_are_refused(files: tuple[Path, Path], tmp_path: Path) -> 
     whole = files[1].read_bytes()
     for content in (whole[: len(whole) // 2], b"PK\3\4", whole[:-1]):
         (tmp_path / "bad.ts").write_bytes(content)
-        with pytest.raises(gankit.ModelError, match=r"bad\.ts cannot be opened as TorchScript; it is truncated"):
+        with pytest.raises(gankit.ModelError, match=r"bad\.ts cannot be opened as TorchScript"):
             gankit.load(tmp_path / "bad.ts", device="cpu")
 
 
@@ -70,7 +69,5 @@ def test_where_torch_is_not_installed_the_extra_is_named(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(
-        gankit.MissingExtraError, match=r"cgan\.ts, a TorchScript file, .*pip install 'gankit\[train\]'"
-    ):
+    with pytest.raises(gankit.MissingExtraError, match=r"\.ts, a TorchScript file, .*pip install 'gankit\[train\]'"):
         gankit.load(files[1])
