@@ -127,17 +127,25 @@ def _openvino(on: str, cores: int, sizes: Sizes) -> Works:
     import openvino
 
     core = openvino.Core()
-    for name, hint in PRECISION_HINTS.items():
-        if hint.upper() not in [*core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), "F32"]:
-            continue
+    for name in openvino_precisions():
         for amount, model, x in _models(sizes):
-            settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": str(cores)}
+            settings = {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[name], "INFERENCE_NUM_THREADS": str(cores)}
             request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
             yield RATE.format(name), amount, partial(request.infer, {0: x}, share_inputs=True)
 
 
 PRECISION_HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 """What OpenVINO calls them."""
+
+
+def openvino_precisions() -> list[Precision]:
+    """The precisions in which OpenVINO computes on this processor: float32, and bfloat16 where the processor has it."""
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ["float32", "bfloat16"] if "BF16" in capabilities else ["float32"]
+
+
 ENGINES: dict[str, Callable[[str, int, Sizes], Works]] = {
     "torch": _torch,
     "onnxruntime": _onnxruntime,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.limits import PRECISION_HINTS
+from benchmarks.limits import PRECISION_HINTS, openvino_precisions
 from benchmarks.model import Images, Inputs, Model
 from benchmarks.options import Options
 from benchmarks.results import Row
@@ -205,9 +205,9 @@ def _openvino(file: str, precision: Precision, model: Model, threads: int) -> Op
     """Large batches in pieces over as many streams as there are cores, small ones with all cores at once."""
     import openvino
 
+    if precision not in openvino_precisions():
+        raise MissingError(f"this processor has no {precision}")
     core = openvino.Core()
-    if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise MissingError("this processor has no bfloat16")
     read = core.read_model(model.file(file))
     common = {"INFERENCE_PRECISION_HINT": PRECISION_HINTS[precision], "INFERENCE_NUM_THREADS": str(threads)}
     streams = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(threads)}

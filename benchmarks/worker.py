@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.rounds import FailedError, MissingError
 
 ROOT = Path(__file__).parents[1]
+_MODULE = "benchmarks.worker"
 _BEGUN = "GANKIT_BENCHMARK_BEGUN"
 LIMIT = 900.0  # seconds, which no measurement comes near
 
@@ -46,7 +47,7 @@ def call(function: str, threads: int, device: str, /, **arguments: Any) -> Any:
         MissingError: it needs what is not installed, or a device that is not there.
         FailedError: it raised anything else, crashed, or took more than `LIMIT` seconds.
     """
-    line = [sys.executable, "-m", "benchmarks.worker", function, json.dumps(arguments)]
+    line = [sys.executable, "-m", _MODULE, function, json.dumps(arguments)]
     try:
         done = subprocess.run(
             line, env=environment(threads, device), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False

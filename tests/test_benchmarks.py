@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,27 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
         return Result(int(end.value.code or 0), *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture(params=["this processor", "a processor without bfloat16"])
+def openvino_precisions(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The precisions that OpenVINO has in the processes of measurements: here, and as where the CPU lacks bfloat16."""
+    if request.param == "a processor without bfloat16":
+        monkeypatch.setattr(worker, "_MODULE", "tests.helpers.worker_without_bfloat16")
+    found: list[str] = worker.call("benchmarks.limits:openvino_precisions", 1, "cpu")
+    assert found == ["float32"] or request.param == "this processor"
+    return found
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock for the callers of the suite serving that moves by a millisecond at each look, on a busy machine too.
+
+    A request looks two or three times. So of a second at least 1000 - 4·64 looks, at both ends, belong to requests of
+    64 callers that began and ended in it.
+    """
+    looks = count(0, 0.001)
+    monkeypatch.setattr(serving, "perf_counter", lambda: next(looks))
 
 
 def stored(
@@ -173,12 +195,13 @@ def test_the_nearer_limit_is_the_one_that_allows_fewer_images() -> None:
 
 
 @pytest.mark.parametrize("engine", limits.ENGINES)
-def test_limits_are_measured_in_every_precision(engine: str) -> None:
+def test_limits_are_measured_in_every_precision(engine: str, openvino_precisions: list[str]) -> None:
     sizes = {"gemm": [(16, 16, 16)], "conv": [(1, 4, 4)], "bytes": 1 << 12}
     arguments = {"engine": engine, "on": "cpu", "cores": 1, "sizes": sizes, "seconds": 0.0}
     found = worker.call("benchmarks.limits:rates", 1, "cpu", **arguments)
-    assert limits.RATE.format("float32") in found
-    assert (limits.RATE.format("bfloat16") in found) == (engine != "onnxruntime")
+    # PyTorch computes in bfloat16 on every processor, if slowly on those that have no instructions for it.
+    precisions = {"torch": ["float32", "bfloat16"], "onnxruntime": ["float32"], "openvino": openvino_precisions}[engine]
+    assert found.keys() - {limits.MEMORY} == {limits.RATE.format(name) for name in precisions}
     assert (limits.MEMORY in found) == (engine == "torch")
     assert all(rate > 0 for rate in found.values())
 
@@ -277,7 +300,7 @@ def test_what_cannot_be_measured_is_refused(
     refused(benchmarks(*arguments), code, *words)
 
 
-def test_a_quick_run_ends_in_a_table(benchmarks: Run, tmp_path: Path) -> None:
+def test_a_quick_run_ends_in_a_table(benchmarks: Run, tmp_path: Path, openvino_precisions: list[str]) -> None:
     run = benchmarks("sampling", "--quick", "--model", TINY, "--results", tmp_path)
     assert run.returncode == 0, run.stderr
     [made] = read_all(tmp_path)
@@ -286,23 +309,43 @@ def test_a_quick_run_ends_in_a_table(benchmarks: Run, tmp_path: Path) -> None:
         assert {OURS, "onnxruntime, --for cpu, float32"} <= made["metrics"][metric]["ways"].keys()
     assert not made["failed"]
     assert "no weights" in made["missing"]["torch channels_last, float32"]
+    for way in ("gankit, openvino, bfloat16", "OpenVINO, --rewrite plain, bfloat16"):
+        measured, left_out = way in made["metrics"][AT_128]["ways"], "bfloat16" in made["missing"].get(way, "")
+        assert (measured, left_out) == (("bfloat16" in openvino_precisions), ("bfloat16" not in openvino_precisions))
     shown = benchmarks("table", "--results", tmp_path)
-    assert "quick run" in shown.stdout and "Left out: torch channels_last, float32" in shown.stdout
+    assert "quick run" in shown.stdout
+    left_out = shown.stdout.partition("Left out: ")[2].partition("\n")[0]
+    assert all(way in left_out for way in made["missing"])
     median = number_text(made["metrics"][AT_128]["ways"][OURS]["median"])
     assert f"| **{OURS}** | {median} |" in shown.stdout
 
 
+def test_auto_is_bfloat16_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has in (True, False):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda has=has: {"avx512_bf16": has}, raising=False)
+        assert training.automatic("cpu") == ("bfloat16" if has else "float32")
+
+
+@pytest.mark.usefixtures("clock")
 def test_callers_are_counted_while_the_clock_runs() -> None:
     for way in (serving.ALONE, serving.SUBMIT, "gankit, 64 async clients, sample_async", "onnxruntime, 64 threads"):
-        found = serving.measure(way, str(TINY), "cpu", 1, 0.1)
-        assert found[serving.REQUESTS] > 0
+        found = serving.measure(way, str(TINY), "cpu", 1, 1.0)
+        assert found[serving.REQUESTS] >= (1000 - 4 * serving.CALLERS) / 3
         assert 0 < found[serving.P50] <= found[serving.P99]
 
 
+@pytest.mark.usefixtures("clock")
 def test_the_first_while_of_callers_does_not_count() -> None:
     asked: list[int] = []
-    waits, seconds = serving._callers(asked.append, 2, 0.05)
-    assert seconds == 0.05 and 0 < len(waits) < len(asked)
+    waits, seconds = serving._callers(asked.append, 2, 1.0)
+    assert seconds == 1.0 and 300 < len(waits) < len(asked) - 50
+
+
+def test_a_machine_on_which_no_request_ends_in_time_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = count(0, 3600)
+    monkeypatch.setattr(serving, "perf_counter", lambda: next(hours))
+    with pytest.raises(FailedError, match=r"no request began and ended within 0\.1 s"):
+        serving.measure(serving.ALONE, str(TINY), "cpu", 1, 0.1)
 
 
 def test_every_target_knows_the_ways_that_it_speaks_of() -> None:

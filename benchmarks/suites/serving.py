@@ -16,7 +16,7 @@ from benchmarks import limits, ways
 from benchmarks.model import model_for
 from benchmarks.options import Options
 from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave
+from benchmarks.rounds import FailedError, Values, interleave
 from benchmarks.worker import call
 from gankit._session import CPU, CUDA, Device
 
@@ -47,8 +47,14 @@ def run(options: Options) -> Document:
 
 
 def measure(way: str, file: str, device: str, cores: int, seconds: float) -> Values:
-    """In a process of its own: one way of asking."""
+    """In a process of its own: one way of asking.
+
+    Raises:
+        FailedError: no request began and ended while the clock ran.
+    """
     waits, passed = (_OURS | _PEERS)[way](file, device, cores, seconds)
+    if not waits:
+        raise FailedError(f"no request began and ended within {passed:g} s")
     p50, p99 = (1000 * float(np.quantile(waits, share)) for share in (0.5, 0.99))
     return {REQUESTS: len(waits) / passed, P50: p50, P99: p99}
 
