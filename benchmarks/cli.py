@@ -164,6 +164,7 @@ def soak(
 
     if not Path("/proc/self/statm").exists():
         raise UsageError("soak reads the memory of the process from /proc, which this system lacks; run it on Linux")
+    machine_info()
     mixed = (model, device, minutes, requests, threads)
     record = one_stream(model, device, stream) if stream else mixed_requests(*mixed)
     print(f"wrote {write_report(record, max_growth, results)}")

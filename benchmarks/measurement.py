@@ -43,29 +43,29 @@ def interleave(measures: Mapping[str, Measure], rounds: int, log: Callable[[str]
         rounds: Number of rounds.
         log: Receives a line about each measurement.
     """
-    taken = Measurements()
+    measured = Measurements()
     for round_number in range(1, rounds + 1):
         for case, measure in measures.items():
-            if case in taken.unavailable or case in taken.failed:
+            if case in measured.unavailable or case in measured.failed:
                 continue
             try:
                 values = measure()
             except UnavailableError as reason:
-                taken.unavailable[case] = str(reason)
+                measured.unavailable[case] = str(reason)
                 log(f"not available: {case}: {reason}")
                 continue
             except FailedError as reason:
-                taken.failed[case] = str(reason)
+                measured.failed[case] = str(reason)
                 log(f"failed: {case}: {reason}")
                 continue
             for metric, value in values.items():
-                taken.values.setdefault(metric, {}).setdefault(case, []).append(value)
+                measured.values.setdefault(metric, {}).setdefault(case, []).append(value)
             found = "  ".join(f"{metric} {number(value)}" for metric, value in values.items())
             log(f"round {round_number} of {rounds}  {case}: {found}")
-    for by_case in taken.values.values():
-        for case in (*taken.unavailable, *taken.failed):
+    for by_case in measured.values.values():
+        for case in (*measured.unavailable, *measured.failed):
             by_case.pop(case, None)
-    return taken
+    return measured
 
 
 def synchronized(work: Callable[[], object], device: str) -> None:

@@ -52,8 +52,8 @@ def run(options: Options, batch: int) -> Document:
         "profiler; nodes after the last layer are the conversion to uint8"
     )
     cases = dict.fromkeys(parts, Case())
-    result = document("profile", description, options, measured, {metric: Metric("ms", False)}, cases)
-    for each in result["metrics"][metric]["results"].values():
+    result = document("profile", description, options, measured, {metric: Metric("ms", higher_is_better=False)}, cases)
+    for each in result["metrics"][metric]["results"].values():  # instead of the share of the roofline
         each |= {"share": each["median"] / median(parts[TOTAL]), "share_of": "the total"}
     return result
 

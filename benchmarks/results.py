@@ -89,8 +89,12 @@ def best_case(document: Document, metric: str, fits: Callable[[str], bool]) -> s
 def best_baseline(document: Document, metric: str, precision: str) -> str | None:
     """The baseline with the best median in this precision, or in any where none was measured in it."""
     cases = document["cases"]
-    same = best_case(document, metric, lambda case: cases[case] == asdict(Case(baseline=True, precision=precision)))
-    return same or best_case(document, metric, lambda case: cases[case]["baseline"])
+
+    def fits(case: str) -> bool:
+        return bool(cases[case]["baseline"])
+
+    same = best_case(document, metric, lambda case: fits(case) and cases[case]["precision"] == precision)
+    return same or best_case(document, metric, fits)
 
 
 def write(document: Document, folder: Path) -> Path:

@@ -100,8 +100,8 @@ _measure_once = cache(_measure)
 def measure_peaks(device: str, threads: int, engine: str, sizes: Sizes, seconds: float) -> Values:
     """Runs in a process of its own: the highest rates that one engine reaches, by their names in `PEAKS`."""
     best = Values()
-    for name, amount, work in ENGINES[engine](device, threads, sizes):
-        best[name] = max(best.get(name, 0.0), amount / min(timed(work, seconds)))
+    for name, amount, call in ENGINES[engine](device, threads, sizes):
+        best[name] = max(best.get(name, 0.0), amount / min(timed(call, seconds)))
     return best
 
 
@@ -124,11 +124,11 @@ def openvino_precisions() -> list[Precision]:
     return ["float32", "bfloat16"] if "BF16" in capabilities else ["float32"]
 
 
-Works = Iterator[tuple[str, float, Callable[[], object]]]
-"""(name of the peak rate, operations or bytes of a call, the call), where the call returns when all is computed."""
+Calls = Iterator[tuple[str, float, Callable[[], object]]]
+"""(name of the peak rate, operations or bytes of a call, the call); a call returns when all is computed."""
 
 
-def _torch(device: str, threads: int, sizes: Sizes) -> Works:
+def _torch(device: str, threads: int, sizes: Sizes) -> Calls:
     import torch
 
     torch.set_num_threads(threads)
@@ -156,7 +156,7 @@ def _torch(device: str, threads: int, sizes: Sizes) -> Works:
                 yield name, float(len(host)), call
 
 
-def _onnxruntime(device: str, threads: int, sizes: Sizes) -> Works:
+def _onnxruntime(device: str, threads: int, sizes: Sizes) -> Calls:
     import onnxruntime
 
     for operations, model, x in _one_node_models(sizes):
@@ -166,7 +166,7 @@ def _onnxruntime(device: str, threads: int, sizes: Sizes) -> Works:
         yield FLOPS["float32"], operations, partial(session.run, None, {"x": x})
 
 
-def _openvino(device: str, threads: int, sizes: Sizes) -> Works:
+def _openvino(device: str, threads: int, sizes: Sizes) -> Calls:
     import openvino
 
     core = openvino.Core()
@@ -177,7 +177,7 @@ def _openvino(device: str, threads: int, sizes: Sizes) -> Works:
             yield FLOPS[precision], operations, partial(request.infer, {0: x}, share_inputs=True)
 
 
-ENGINES: dict[str, Callable[[str, int, Sizes], Works]] = {
+ENGINES: dict[str, Callable[[str, int, Sizes], Calls]] = {
     "torch": _torch,
     "onnxruntime": _onnxruntime,
     "openvino": _openvino,

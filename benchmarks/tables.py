@@ -53,7 +53,10 @@ def replace_between_markers(text: str, content: str) -> str:
 
 
 def summary_table(documents: Sequence[Document]) -> str:
-    """One row per job: the best of gankit's cases and the best baseline, and their ratio."""
+    """One row per job: the best of gankit's cases, the best baseline, and the ratio of their speeds.
+
+    The ratio is above 1 where gankit is faster: for latencies, it is the baseline's divided by gankit's.
+    """
     stored = {(each["suite"], each["device"]): each for each in documents}
     rows = [_summary_row(job, stored[job.suite, job.device]) for job in JOBS if (job.suite, job.device) in stored]
     lines = ["| job | gankit | best baseline | speed versus the baseline |", "|---|---|---|---|", *filter(None, rows)]

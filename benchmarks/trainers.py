@@ -147,7 +147,7 @@ def write_images(folder: Path, steps: int) -> None:
     np.save(folder / "images.npy", np.stack([np.asarray(image) for image in images]))
     for i, image in enumerate(images):
         save_png(folder / "png" / "all" / f"{i:05d}.png", np.asarray(image))
-    # PyTorch-GAN's script looks here, relative to its working folder, and then downloads nothing.
+    # Where torchvision's MNIST finds them, and so downloads nothing.
     raw = folder / "data" / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     grey = np.stack([np.asarray(image.convert("L"), np.uint8) for image in images])
@@ -192,16 +192,18 @@ def run_baseline(baseline: Baseline, script: Path | None, steps: int, folder: Pa
     """
     if script is None:
         raise UnavailableError(f"no --baseline-dir has {baseline.script}")
-    here = folder / "baseline" / "dcgan"
-    here.mkdir(parents=True, exist_ok=True)
+    working_folder = folder / "baseline" / "dcgan"  # PyTorch-GAN's script looks for ../../data/mnist
+    working_folder.mkdir(parents=True, exist_ok=True)
     arguments = [options.threads, script, *baseline.arguments(folder, options.device)]
     line = [sys.executable, "-u", "-c", _LAUNCH, *map(str, arguments)]
     environment = process_environment(options.threads, options.device)
     times: list[float] = []
     wanted = steps // 4 + steps
     with (
-        (here / "stderr").open("w+") as errors,
-        subprocess.Popen(line, cwd=here, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        (working_folder / "stderr").open("w+") as errors,
+        subprocess.Popen(
+            line, cwd=working_folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
     ):
         assert process.stdout is not None
         for printed in process.stdout:

@@ -47,7 +47,7 @@ def write_report(record: Record, max_growth: float, folder: Path) -> Path:
         f"Memory over {subject}; a round is a sample of the memory",
         Options(record.device),
         measured,
-        {MEMORY: Metric("MB", False)},
+        {MEMORY: Metric("MB", higher_is_better=False)},
         dict.fromkeys(summary, Case()),
     )
     result |= {

@@ -31,8 +31,8 @@ def run(options: Options) -> Document:
         seconds=options.pick(5.0, 0.5),
     )
     measured = interleave({name: partial(measure_one, name=name) for name in _RUNS}, options.rounds_or(5))
-    metrics = {name: Metric("ms", False) for name in (STEP, BATCH_STATISTICS, HELD_OUT, DIAGNOSE)}
-    metrics[OVERHEAD] = Metric("%", False)
+    metrics = {name: Metric("ms", higher_is_better=False) for name in (STEP, BATCH_STATISTICS, HELD_OUT, DIAGNOSE)}
+    metrics[OVERHEAD] = Metric("%", higher_is_better=False)
     description = (
         f"Batch size 64, {options.threads} threads, precision auto, default intervals, a log of {_ROWS:,} rows; each "
         "value is a median"

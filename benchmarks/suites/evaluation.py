@@ -35,7 +35,7 @@ def run(options: Options) -> Document:
         f"All metrics that need no labels, {_FAKE:,} generated images versus {_REAL:,} real ones, {options.threads} "
         "threads"
     )
-    metrics = {SECONDS: Metric("s", False), PEAK: Metric("MB", False)}
+    metrics = {SECONDS: Metric("s", higher_is_better=False), PEAK: Metric("MB", higher_is_better=False)}
     return document("evaluation", description, options, measured, metrics, {size: Case() for size in sizes})
 
 

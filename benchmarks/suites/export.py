@@ -34,6 +34,10 @@ def run(options: Options) -> Document:
             return {SECONDS: seconds, PEAK: peak / 1e6, SIZE: size / 1e6}
 
         measured = interleave({line: partial(measure, line) for line in cases}, options.rounds_or(3))
-    metrics = {SECONDS: Metric("s", False), PEAK: Metric("MB", False), SIZE: Metric("MB", False)}
+    metrics = {
+        SECONDS: Metric("s", higher_is_better=False),
+        PEAK: Metric("MB", higher_is_better=False),
+        SIZE: Metric("MB", higher_is_better=False),
+    }
     description = f"From a checkpoint to verified files, {model.description}"
     return document("export", description, options, measured, metrics, cases)

@@ -25,7 +25,11 @@ def run(options: Options) -> Document:
         seconds=options.pick(5.0, 1.0),
     )
     measured = interleave({_CASE: measure_one}, options.rounds_or(5))
-    metrics = {FETCH: Metric("ms", False), STEP: Metric("ms", False), SHARE: Metric("%", False)}
+    metrics = {
+        FETCH: Metric("ms", higher_is_better=False),
+        STEP: Metric("ms", higher_is_better=False),
+        SHARE: Metric("%", higher_is_better=False),
+    }
     description = (
         f"The 64×64×3 DCGAN at batch size 64, {options.threads} threads, precision auto; each value is a median"
     )

@@ -44,7 +44,11 @@ def run(options: Options) -> Document:
     peaks = peak_measures(options) if model.work() else {}
     measured = interleave(measures | peaks, options.rounds_or(5))
     metrics = {rate(n): Metric("images/s", work=model.work()) for n in batches}
-    metrics |= {LATENCY: Metric("ms", False), COLD_START: Metric("s", False), MEMORY: Metric("MB", False)}
+    metrics |= {
+        LATENCY: Metric("ms", higher_is_better=False),
+        COLD_START: Metric("s", higher_is_better=False),
+        MEMORY: Metric("MB", higher_is_better=False),
+    }
     description = (
         f"Sampling from random numbers to uint8 images on the host, {model.description}, {options.threads} threads; "
         "each implementation in its own process, its images compared with the network's before it is timed"

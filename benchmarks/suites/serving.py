@@ -49,7 +49,7 @@ def run(options: Options) -> Document:
     measures = {name: partial(measure_one, name=name) for name in cases}
     peaks = peak_measures(options) if model.work() else {}
     measured = interleave(measures | peaks, options.rounds_or(5))
-    latency = Metric("ms", False, compared=False)
+    latency = Metric("ms", higher_is_better=False, compared=False)
     metrics = {REQUESTS: Metric("requests/s", work=model.work()), P50: latency, P99: latency}
     description = f"Requests for one image each, {model.description}, {options.threads} threads"
     return document("serving", description, options, measured, metrics, cases)

@@ -28,4 +28,4 @@ def run(options: Options) -> Document:
             measure(line)  # reads the files into the page cache
         measured = interleave({line: partial(measure, line) for line in cases}, options.rounds_or(9))
     description = "Whole processes, their files in the page cache; 64 PNG files of the bundled 32×32 faces and a grid"
-    return document("startup", description, options, measured, {SECONDS: Metric("s", False)}, cases)
+    return document("startup", description, options, measured, {SECONDS: Metric("s", higher_is_better=False)}, cases)

@@ -14,7 +14,9 @@ def stored(
 ) -> Document:
     """A document as a suite makes it; `reasons` are those of `unavailable` or `failed` cases."""
     names = {name for each in values.values() for name in each} | {name for each in reasons.values() for name in each}
-    cases = {name: Case(not name.startswith("gankit"), name.rsplit(", ")[-1]) for name in sorted(names)}
+    cases = {
+        name: Case(baseline=not name.startswith("gankit"), precision=name.rsplit(", ")[-1]) for name in sorted(names)
+    }
     return document(suite, "Invented", Options(), Measurements(values, **reasons), metrics, cases)
 
 

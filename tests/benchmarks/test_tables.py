@@ -42,7 +42,9 @@ def test_a_target_names_the_baseline_that_has_no_result() -> None:
 
 def test_less_is_better_for_latencies() -> None:
     values = {sampling.LATENCY: {GANKIT: [1.2], "onnxruntime, --for cpu, float32": [1.0]}}
-    [first, *_] = targets.check_targets([stored("sampling", values, {sampling.LATENCY: Metric("ms", False)})])
+    [first, *_] = targets.check_targets(
+        [stored("sampling", values, {sampling.LATENCY: Metric("ms", higher_is_better=False)})]
+    )
     assert (first.status, first.target.requirement) == ("missed", "≤ 1.1")
 
 
@@ -78,7 +80,7 @@ def test_the_summary_compares_the_best_of_gankit_with_the_best_baseline() -> Non
         AT_128: {GANKIT: [200.0, 300.0], BASELINE: [100.0, 100.0], "torch channels_last, float32": [160.0, 150.0]},
         sampling.LATENCY: {GANKIT: [2.0], BASELINE: [3.0]},
     }
-    metrics = {AT_128: Metric("images/s"), sampling.LATENCY: Metric("ms", False)}
+    metrics = {AT_128: Metric("images/s"), sampling.LATENCY: Metric("ms", higher_is_better=False)}
     summary = tables.summary_table([stored("sampling", values, metrics)])
     assert f"| 250 images/s ({GANKIT}) | 155 images/s (torch channels_last, float32) | 1.62×, spread 46 % |" in summary
     assert f"| 2.00 ms ({GANKIT}) | 3.00 ms ({BASELINE}) | 1.50× |" in summary
@@ -117,7 +119,9 @@ def test_a_chart_shows_the_cases_and_the_roofline(benchmarks: Callable[..., Resu
     values = {AT_128: {GANKIT: [900.0, 1000.0], BASELINE: [700.0, 800.0]}}
     values |= {roofline.FLOPS["float32"]: {"peak rates by torch": [4e11]}}
     metrics = {AT_128: Metric("images/s", work={roofline.OPERATIONS: 2e8})}
-    result = document("sampling", "", Options(), Measurements(values), metrics, {GANKIT: Case(), BASELINE: Case(True)})
+    result = document(
+        "sampling", "", Options(), Measurements(values), metrics, {GANKIT: Case(), BASELINE: Case(baseline=True)}
+    )
     write(result, tmp_path)
     assert benchmarks("chart", "--results", tmp_path, "--out", tmp_path).returncode == 0
     assert (tmp_path / "benchmarks-cpu.png").read_bytes().startswith(b"\x89PNG")
