@@ -13,7 +13,7 @@ from benchmarks.machine import machine_info
 from benchmarks.measurement import FailedError, UnavailableError
 from benchmarks.options import QUICK_RESULTS, RESULTS, Options
 from benchmarks.results import read_all, write
-from benchmarks.suites import SUITES
+from benchmarks.suites.table import SUITES
 from benchmarks.tables import full_tables, replace_between_markers, suite_section, summary_table
 from benchmarks.worker import ROOT
 from gankit._console import Debug

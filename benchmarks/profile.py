@@ -30,7 +30,7 @@ _REPEATS = 20
 
 
 def run(options: Options, batch: int) -> Document:
-    """Profiles one configuration, in a process of its own for every round.
+    """Profiles one configuration, in its own process for every round.
 
     Raises:
         UnavailableError, FailedError: the model or the device cannot be measured here.
@@ -59,7 +59,7 @@ def run(options: Options, batch: int) -> Document:
 
 
 def measure(file: str, device: Device, batch: int) -> Values:
-    """Runs in a process of its own: milliseconds of each part, in the order in which they happen."""
+    """Runs in its own process: milliseconds of each part, in the order in which they happen."""
     import gankit
 
     threads = 1 if device == "cpu" else 0

@@ -80,7 +80,7 @@ def bound(peaks: Mapping[str, float], work: Mapping[str, float], precision: str)
 
 
 def peak_measures(options: Options) -> dict[str, Measure]:
-    """Measures of the peak rates for `interleave`, each engine in a process of its own.
+    """Measures of the peak rates for `interleave`, each engine in its own process.
 
     A quick run measures them once for all suites.
     """
@@ -98,7 +98,7 @@ _measure_once = cache(_measure)
 
 
 def measure_peaks(device: str, threads: int, engine: str, sizes: Sizes, seconds: float) -> Values:
-    """Runs in a process of its own: the highest rates that one engine reaches, by their names in `PEAKS`."""
+    """Runs in its own process: the highest rates that one engine reaches, by their names in `PEAKS`."""
     best = Values()
     for name, amount, call in ENGINES[engine](device, threads, sizes):
         best[name] = max(best.get(name, 0.0), amount / min(timed(call, seconds)))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.results import Document, best_baseline, best_case
 from benchmarks.stats import number, percent, ratio, spread_note
-from benchmarks.suites import SUITES, sampling, serving
+from benchmarks.suites import sampling, serving
+from benchmarks.suites.table import SUITES
 from benchmarks.targets import STATUSES, check_targets
 from benchmarks.trainers import DCGAN
 from gankit._errors import GankitError
@@ -61,8 +62,8 @@ def summary_table(documents: Sequence[Document]) -> str:
     rows = [_summary_row(job, stored[job.suite, job.device]) for job in JOBS if (job.suite, job.device) in stored]
     lines = ["| job | gankit | best baseline | speed versus the baseline |", "|---|---|---|---|", *filter(None, rows)]
     notes = [
-        "All have the same weights. `--for cpu` and `--for cuda` are the files that gan-export writes for these "
-        "devices; `--rewrite plain` is the graph of PyTorch's exporter."
+        "`--for cpu` and `--for cuda` are the files that gan-export writes for these devices, `--rewrite plain` is the "
+        "graph of PyTorch's exporter."
     ]
     if not any(device == "cuda" for _, device in stored):
         notes.append("CUDA is not measured yet.")

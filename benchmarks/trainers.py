@@ -252,7 +252,7 @@ def training_step(device: str, precision: str, threads: int, settings: Settings 
 
 
 def auto_precision(device: str, threads: int) -> str:
-    """Runs in a process of its own: what `--precision auto` takes on this device, `bfloat16` or `float32`."""
+    """Runs in its own process: what `--precision auto` takes on this device, `bfloat16` or `float32`."""
     from gankit_train.compute.devices import pick_device, pick_precision
 
     return "bfloat16" if pick_precision("auto", pick_device(device))._enabled else "float32"

@@ -47,7 +47,7 @@ def _cuda_library_path() -> str:
 
 
 def run_in_process(function: Callable[..., T], threads: int, device: str, /, **arguments: Any) -> T:
-    """Calls `function(**arguments)` in a process of its own and returns the result.
+    """Calls `function(**arguments)` in its own process and returns the result.
 
     Args:
         function: A function at the top level of a module.

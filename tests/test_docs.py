@@ -10,7 +10,7 @@ import typer
 
 from benchmarks.options import RESULTS
 from benchmarks.results import read_all
-from benchmarks.suites import SUITES
+from benchmarks.suites.table import SUITES
 from benchmarks.tables import full_tables, replace_between_markers, summary_table
 from benchmarks.trainers import BASELINES
 from tests.helpers.paths import ROOT

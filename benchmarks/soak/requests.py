@@ -70,7 +70,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Request:
-    """A request for n images, of which number `at` is the probe's."""
+    """A request for n images; the one at index `at` is the probe's."""
 
     faces: gankit.Generator
     probe: Probe

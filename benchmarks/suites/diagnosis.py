@@ -41,7 +41,7 @@ def run(options: Options) -> Document:
 
 
 def measure(device: str, threads: int, name: str, seconds: float) -> Values:
-    """Runs in a process of its own: milliseconds of a step and of each part of the diagnosis, and the overhead."""
+    """Runs in its own process: milliseconds of a step and of each part of the diagnosis, and the overhead."""
     import torch
 
     from gankit_train.compute.devices import pick_device, pick_precision

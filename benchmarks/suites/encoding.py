@@ -47,7 +47,7 @@ def run(options: Options) -> Document:
 
 
 def measure(name: str, seconds: float) -> Values:
-    """Runs in a process of its own: the rate of one format."""
+    """Runs in its own process: the rate of one format."""
     import gankit
 
     images = _images.enlarge(gankit.load(device="cpu").sample(_FRAMES), 2)

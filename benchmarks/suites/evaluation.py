@@ -40,7 +40,7 @@ def run(options: Options) -> Document:
 
 
 def measure(device: str, threads: int, size: str, quick: bool) -> Values:
-    """Runs in a process of its own: seconds and megabytes for images of one size; a tenth of them for a quick run."""
+    """Runs in its own process: seconds and megabytes for images of one size; a tenth of them for a quick run."""
     import torch
 
     from gankit_train.data import Dataset

@@ -31,7 +31,7 @@ def run(options: Options) -> Document:
 
 
 def measure(name: str, seconds: float) -> Values:
-    """Runs in a process of its own: millions of numbers per second at each batch size."""
+    """Runs in its own process: millions of numbers per second at each batch size."""
     from gankit._latents import latents
 
     rng, calls = np.random.default_rng(0), count()

@@ -37,7 +37,7 @@ def run(options: Options) -> Document:
 
 
 def measure(device: str, threads: int, seconds: float) -> Values:
-    """Runs in a process of its own: milliseconds of a fetch and of a step, and their ratio in percent."""
+    """Runs in its own process: milliseconds of a fetch and of a step, and their ratio in percent."""
     from gankit_train.data import open_dataset
     from gankit_train.training.batches import Batches
 

@@ -58,7 +58,7 @@ def run(options: Options) -> Document:
 
 
 def measure(device: str, threads: int, name: str, model: str, batches: list[int], seconds: float) -> Values:
-    """Runs in a process of its own: all metrics of one implementation."""
+    """Runs in its own process: all metrics of one implementation."""
     implementation, files = find_implementation(name, device), Model(Path(model))
     sampler = implementation.load(files, threads)
     sampler.sample(1, 0)

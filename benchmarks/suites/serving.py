@@ -56,7 +56,7 @@ def run(options: Options) -> Document:
 
 
 def measure(device: str, threads: int, name: str, file: str, seconds: float) -> Values:
-    """Runs in a process of its own: throughput and latencies of one kind of caller.
+    """Runs in its own process: throughput and latencies of one kind of caller.
 
     Raises:
         FailedError: no request began and ended within `seconds`.

@@ -74,7 +74,7 @@ def _measure_step(precision: str, options: Options) -> Values:
 
 
 def measure_step(device: str, threads: int, precision: str, seconds: float) -> Values:
-    """Runs in a process of its own: the rate of the training step alone."""
+    """Runs in its own process: the rate of the training step alone."""
     times = timed(training_step(device, precision, threads).call, seconds)
     return {STEP: BATCH * len(times) / sum(times)}
 
@@ -85,7 +85,7 @@ def _work(networks: Networks, options: Options) -> Values:
 
 
 def count_operations(settings: Settings, channels: int) -> Values:
-    """Runs in a process of its own: the operations of a training step per image, forward and backward."""
+    """Runs in its own process: the operations of a training step per image, forward and backward."""
     from torch.utils.flop_counter import FlopCounterMode
 
     # JSON turned tuples into lists.

@@ -13,7 +13,7 @@ from tests.helpers.commands import Result
 
 @pytest.fixture
 def benchmarks(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Runs `python -m benchmarks` with these arguments; measurements still get processes of their own."""
+    """Runs `python -m benchmarks` with these arguments; each measurement still runs in its own process."""
 
     def run(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["benchmarks", *map(str, arguments)])

@@ -15,7 +15,8 @@ from benchmarks.model import Model
 from benchmarks.options import Options
 from benchmarks.profile import node_times
 from benchmarks.results import read_all
-from benchmarks.suites import SUITES, sampling, serving
+from benchmarks.suites import sampling, serving
+from benchmarks.suites.table import SUITES
 from tests.benchmarks.documents import AT_128, GANKIT
 from tests.helpers.commands import Result, refused
 from tests.helpers.paths import TINY
