@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 IMAGES ?= 200k
-PEERS ?=
+BASELINES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo model test lint types unit bench clean
@@ -46,8 +46,8 @@ types: env  ## Type checks
 unit: env  ## Tests
 	$(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
 
-bench: env  ## Measure everything beside its peers, about an hour; writes benchmarks/results/ and the README's figures
-	$(BIN)/python -m benchmarks all $(addprefix --peer-dir ,$(PEERS))
+bench: env  ## Run all benchmarks, about an hour; writes benchmarks/results/, docs/benchmarks.md and the README's table
+	$(BIN)/python -m benchmarks run all $(addprefix --baseline-dir ,$(BASELINES))
 	$(BIN)/python -m benchmarks profile
 	$(BIN)/python -m benchmarks chart
 	$(BIN)/python -m benchmarks table --write

@@ -1,4 +1,5 @@
-"""Measurements of speed, each in processes of its own, in turn with what it is compared to.
+"""Benchmarks of speed and memory: gankit versus other implementations and versus the peak rates of the machine.
 
-`python -m benchmarks` lists the suites, `python -m benchmarks NAME…` runs them; NOTES.md says what came of it.
+`python -m benchmarks --help` lists the commands. docs/benchmarks.md has the results and explains how they are measured;
+benchmarks/NOTES.md lists what was tried for speed.
 """

@@ -1,4 +1,4 @@
-"""The stored results as a picture: bars with their spread, and the limit of the machine as a line."""
+"""The stored results as a bar chart: medians with their ranges, and the machine's roofline."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.results import Document
-from benchmarks.rounds import number_text
-from benchmarks.suites import sampling, training
+from benchmarks.stats import number
+from benchmarks.suites import sampling
+from benchmarks.trainers import DCGAN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Of the palette of Okabe and Ito, which people who see colours differently tell apart; also apart in grey.
-_OURS, _PEER, _LIMIT, _SPREAD = "#0072B2", "#BBBBBB", "#D55E00", "#333333"
+# The palette of Okabe and Ito, which colour-blind readers can tell apart, as can a print in grey.
+_GANKIT, _BASELINE, _ROOFLINE, _RANGE = "#0072B2", "#BBBBBB", "#D55E00", "#333333"
 _STYLE: Any = {
     "svg.hashsalt": "gankit",
     "svg.fonttype": "none",
@@ -25,73 +26,83 @@ _STYLE: Any = {
 
 
 class Panel(NamedTuple):
-    """Bars that are compared with each other."""
+    """Bars on one axis."""
 
     title: str
-    ways: dict[str, Any]
-    """Results of a metric, by way."""
-    ours: set[str]
+    results: dict[str, Any]
+    """Label → result of a case, as in a document."""
+    baselines: set[str]
+    """The labels of the baselines."""
 
 
 def draw(documents: Sequence[Document], folder: Path) -> list[Path]:
-    """A chart for each device, as PNG and SVG; their paths."""
+    """Draws a chart for each device, as `benchmarks-DEVICE.png` and `.svg`; returns the paths."""
     import matplotlib as mpl
 
     mpl.use("agg")
     import matplotlib.pyplot as plt
 
-    written = []
+    paths = []
     for device in sorted({each["device"] for each in documents}):
         panels = list(_panels([each for each in documents if each["device"] == device]))
         if not panels:
             continue
-        heights = [0.27 * (len(panel.ways) + 3) for panel in panels]
+        heights = [0.27 * (len(panel.results) + 3) for panel in panels]
         with plt.rc_context(_STYLE):
             figure, axes = plt.subplots(
                 len(panels), figsize=(8, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
             )
             for axis, panel in zip(axes[:, 0], panels, strict=True):
-                _draw(axis, panel)
+                _draw_panel(axis, panel)
             for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
-                path = folder / f"speed-{device}.{suffix}"
+                path = folder / f"benchmarks-{device}.{suffix}"
                 figure.savefig(path, dpi=110, metadata=metadata)
-                written.append(path)
+                paths.append(path)
             plt.close(figure)
-    return written
+    return paths
 
 
 def _panels(documents: Sequence[Document]) -> Iterator[Panel]:
     """Sampling in each precision, then training."""
-    for document in documents:
-        ours = {name for name, row in document["ways"].items() if row["ours"]}
-        for metric in (sampling.SHOWN.get(document["device"], ""), training.DCGAN.metric):
-            ways = document["metrics"].get(metric, {"ways": {}})["ways"]
-            if document["suite"] == "training" and ways:
-                yield Panel(f"training, {metric}", ways, ours)
-            elif document["suite"] == "sampling":
-                for precision in ("float32", "float16", "bfloat16"):
-                    alike = {n: way for n, way in ways.items() if document["ways"][n]["precision"] == precision}
-                    if alike:
-                        yield Panel(f"sampling, {metric}, {precision}", alike, ours)
+    by_suite = {each["suite"]: each for each in documents}
+    if document := by_suite.get("sampling"):
+        metric = sampling.HEADLINE[document["device"]]
+        for precision in ("float32", "float16", "bfloat16"):
+            yield from _panel(document, metric, f"sampling, {metric}, {precision}", precision)
+    if document := by_suite.get("training"):
+        yield from _panel(document, DCGAN.metric, DCGAN.metric)
 
 
-def _draw(axis: Axes, panel: Panel) -> None:
-    ways = dict(sorted(panel.ways.items(), key=lambda item: item[1]["median"]))
-    names = [name.removesuffix(f", {panel.title.rsplit(', ')[-1]}") for name in ways]  # the title has the precision
-    medians = [way["median"] for way in ways.values()]
-    below, above = ([abs(way[end] - way["median"]) for way in ways.values()] for end in ("min", "max"))
-    colours = [_OURS if name in panel.ours else _PEER for name in ways]
-    line = {"elinewidth": 1, "capsize": 2, "ecolor": _SPREAD}
-    axis.barh(names, medians, color=colours, xerr=[below, above], error_kw=line)
-    over_lines = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "bbox": over_lines}
-    for name, way in zip(names, ways.values(), strict=True):
-        axis.annotate(number_text(way["median"]), (way["max"], name), (4, 0), va="center", **text)
-    limits = {way["limit"]: way["median"] / way["share"] for way in ways.values() if "share" in way}
-    for name, limit in limits.items():
-        axis.axvline(limit, color=_LIMIT, linestyle="--", linewidth=1.2)
-        said, at = f"limit by {name}: {number_text(limit)}", ("data", "axes fraction")
-        axis.annotate(said, (limit, 0), (-4, 3), at, ha="right", va="bottom", color=_LIMIT, **text)
+def _panel(document: Document, metric: str, title: str, precision: str | None = None) -> Iterator[Panel]:
+    """The results of a metric, in one precision or in all; nothing where there are none."""
+    cases = document["cases"]
+    results, baselines = {}, set()
+    for name, result in document["metrics"].get(metric, {"results": {}})["results"].items():
+        if precision in (None, cases[name]["precision"]):
+            label = name.removesuffix(f", {precision}")  # the title has the precision
+            results[label] = result
+            if cases[name]["baseline"]:
+                baselines.add(label)
+    if results:
+        yield Panel(title, results, baselines)
+
+
+def _draw_panel(axis: Axes, panel: Panel) -> None:
+    results = dict(sorted(panel.results.items(), key=lambda item: item[1]["median"]))
+    medians = [each["median"] for each in results.values()]
+    below, above = ([abs(each[end] - each["median"]) for each in results.values()] for end in ("min", "max"))
+    colours = [_BASELINE if label in panel.baselines else _GANKIT for label in results]
+    error_bar = {"elinewidth": 1, "capsize": 2, "ecolor": _RANGE}
+    axis.barh(list(results), medians, color=colours, xerr=[below, above], error_kw=error_bar)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # hides lines behind the text
+    text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "bbox": box}
+    for label, result in results.items():
+        axis.annotate(number(result["median"]), (result["max"], label), (4, 0), va="center", **text)
+    bounds = {each["share_of"]: each["median"] / each["share"] for each in results.values() if "share" in each}
+    for name, bound in bounds.items():
+        axis.axvline(bound, color=_ROOFLINE, linestyle="--", linewidth=1.2)
+        label, at = f"roofline, {name}: {number(bound)}", ("data", "axes fraction")
+        axis.annotate(label, (bound, 0), (-4, 3), at, ha="right", va="bottom", color=_ROOFLINE, **text)
     axis.set_title(panel.title, loc="left", fontsize=9, fontweight="bold")
-    axis.set_xlim(0, 1.1 * max([*limits.values(), *(way["max"] for way in ways.values())]))
-    axis.set_ylim(-1.3 if limits else -0.6, len(ways) - 0.4)  # with a row for what is said of the limits
+    axis.set_xlim(0, 1.1 * max([*bounds.values(), *(each["max"] for each in results.values())]))
+    axis.set_ylim(-1.3 if bounds else -0.6, len(results) - 0.4)  # leaves a row for the labels of the rooflines

@@ -1,4 +1,4 @@
-"""What a figure depends on and has to be kept beside it."""
+"""The hardware and software that a result depends on."""
 
 from __future__ import annotations
 
@@ -24,38 +24,40 @@ _PACKAGES = (
     "openvino",
     "tensorrt",
 )
-_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 @cache
-def machine() -> dict[str, Any]:
-    """Processor, GPU, versions, commit, and how busy the machine was: all as it is when this is first asked."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text() if info.exists() else ""
-    flags = [flag for flag in _FLAGS if flag in text]
+def machine_info() -> dict[str, Any]:
+    """Date, commit, processor, GPU, load average, system and versions, as they are at the first call."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    flags = [flag for flag in _CPU_FLAGS if flag in text]
     model = next((line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name")), "")
+    gpus = _output("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"),
+        "commit": _output("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"),
         "cpu": f"{model or platform.machine()} ({', '.join(flags)})",
         "cores": available_cores(),
-        "gpu": "; ".join(_said("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader").splitlines()),
+        "gpu": "; ".join(gpus.splitlines()),
         "load_before": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "versions": {package: found for package in _PACKAGES if (found := _installed(package))},
+        "versions": {package: found for package in _PACKAGES if (found := _installed_version(package))},
     }
 
 
-def _installed(package: str) -> str:
+def _installed_version(package: str) -> str:
+    """The version of an installed package, or an empty string."""
     try:
         return version(package)
     except PackageNotFoundError:
         return ""
 
 
-def _said(*line: str) -> str:
-    """What a command printed; nothing where there is no such command."""
+def _output(*line: str) -> str:
+    """The standard output of a program, or an empty string where it is missing or fails."""
     try:
         return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""What a command line asks of every suite."""
+"""The options that all suites share."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from gankit._environment import available_cores
 
 RESULTS = Path(__file__).parent / "results"
 QUICK_RESULTS = Path("build/benchmarks")
-"""Quick runs show that everything works: their figures must not replace those that the documents quote."""
+"""Where quick runs are written: they are too short to replace the published results."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The same for all suites of a run."""
+    """Options of one run of the benchmarks."""
 
     device: str = "cpu"
     """`cpu` or `cuda`."""
     quick: bool = False
-    peers: bool = True
-    """Whether others are measured beside gankit."""
-    peer_dirs: tuple[Path, ...] = ()
-    """Checkouts of other trainers."""
+    """Whether to measure so briefly that the values only show that everything works."""
+    baselines: bool = True
+    """Whether to measure the baselines too, not only gankit."""
+    baseline_dirs: tuple[Path, ...] = ()
+    """Checkouts of the trainers that are baselines of the suite training."""
     rounds: int | None = None
-    """None takes each suite's own number."""
+    """Number of rounds; None takes the suite's own."""
     model: Path | None = None
-    """An ONNX file to sample from; None makes the 64×64 DCGAN that the documents speak of."""
+    """ONNX file to sample from; None takes the 64×64 DCGAN of `benchmarks.model`."""
     results: Path = RESULTS
+    """Folder that results are written to."""
 
     @property
     def threads(self) -> int:
-        """For every way alike: the cores that this process may use."""
+        """Number of threads of every implementation: the cores that this process may use."""
         return available_cores()
 
-    def rounds_of(self, usual: int) -> int:
-        """How often everything is measured, where a suite takes `usual` rounds by itself."""
-        return self.rounds or (1 if self.quick else usual)
+    def rounds_or(self, default: int) -> int:
+        """The number of rounds: `--rounds`, or 1 for a quick run, or the suite's own `default`."""
+        return self.rounds or (1 if self.quick else default)
 
     def pick(self, full: float, quick: float) -> float:
-        """The one or the other."""
+        """`quick` for a quick run, else `full`."""
         return quick if self.quick else full

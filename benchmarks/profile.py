@@ -1,4 +1,4 @@
-"""Where the time of a batch goes: latents, transfer in, compute by node, conversion, transfer out, and the rest."""
+"""The time of one batch, split into latents, transfers, each node of the graph, and the rest."""
 
 from __future__ import annotations
 
@@ -11,75 +11,82 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from benchmarks.measurement import FailedError, Values, interleave, timed
 from benchmarks.model import Images, Inputs, model_for
 from benchmarks.options import Options
-from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import FailedError, Values, interleave, timed
-from benchmarks.worker import call
+from benchmarks.results import Case, Document, Metric, document
+from benchmarks.worker import run_in_process
 from gankit._options import Device
 from gankit._session import CPU, CUDA, CUDA_OPTIONS
 
-LATENTS, IN, OUT = "latents", "transfer in", "transfer out"
-GPU = "the rest: waiting for the GPU, which a node's time may not hold, Python, copies"
-REST, WHOLE = "the rest: Python, copies into the result", "sample(), all in all"
-_LAYERS = ("Conv", "Gemm", "MatMul", "Tanh", "Sigmoid", "Relu")  # what is in the kind of a node that makes the image
-_KERNEL = "_kernel_time"  # how ONNX Runtime calls the time of a node itself
+LATENTS, TO_DEVICE, TO_HOST = "latents", "transfer to the device", "transfer to the host"
+REST = {
+    "cpu": "rest: Python, copies into the result",
+    "cuda": "rest: waiting for the GPU, Python, copies",  # a node's time may be that of its launch only
+}
+TOTAL = "sample(), total"
+_LAYERS = ("Conv", "Gemm", "MatMul", "Tanh", "Sigmoid", "Relu")  # parts of the types of nodes that compute the image
+_KERNEL_TIME = "_kernel_time"  # the end of ONNX Runtime's name for the time of a node
 _REPEATS = 20
 
 
 def run(options: Options, batch: int) -> Document:
-    """One configuration, in a process of its own for every round.
+    """Profiles one configuration, in its own process for every round.
 
     Raises:
-        MissingError, FailedError: it cannot be measured.
+        UnavailableError, FailedError: the model or the device cannot be measured here.
     """
     model = model_for(options)
     file = model.file("cuda.onnx" if options.device == "cuda" else "cpu.onnx")
-    arguments = {"file": str(file), "device": options.device, "batch": batch}
-    take = partial(call, "benchmarks.profile:measure", 1, options.device, **arguments)
-    taken = interleave({file.name: take}, options.rounds_of(5), say=lambda _: None)
-    for reason in (*taken.missing.values(), *taken.failed.values()):
-        raise FailedError(reason)
-    # The parts are the ways here, and their time is the only metric.
-    parts, metric = {part: ways[file.name] for part, ways in taken.values.items()}, f"ms for a batch of {batch}"
-    taken.values = {metric: parts}
-    thread = ", on one thread, as each of gankit's workers has;" if options.device == "cpu" else ";"
-    about = (
-        f"Where the time of {batch} images goes, {model.about}{thread} nodes as ONNX "
-        "Runtime's profiler saw them; those after the last layer are the conversion to bytes"
+    measure_once = partial(
+        run_in_process, measure, 1, options.device, file=str(file), device=options.device, batch=batch
     )
-    made = document("profile", about, options, taken, {metric: Metric("ms", False)}, dict.fromkeys(parts, Row()))
-    for way in made["metrics"][metric]["ways"].values():
-        way |= {"share": way["median"] / median(parts[WHOLE]), "limit": "the whole"}
-    return made
+    measured = interleave({file.name: measure_once}, options.rounds_or(5), log=lambda _: None)
+    for reason in (*measured.unavailable.values(), *measured.failed.values()):
+        raise FailedError(reason)
+    # The cases are the parts of the batch; their time is the only metric.
+    parts, metric = {part: values[file.name] for part, values in measured.values.items()}, f"batch of {batch}"
+    measured.values = {metric: parts}
+    one_thread = ", on one thread, as in gankit's workers" if options.device == "cpu" else ""
+    description = (
+        f"Time of a batch of {batch} images, {model.description}{one_thread}; nodes as measured by ONNX Runtime's "
+        "profiler; nodes after the last layer are the conversion to uint8"
+    )
+    cases = dict.fromkeys(parts, Case())
+    result = document("profile", description, options, measured, {metric: Metric("ms", higher_is_better=False)}, cases)
+    for each in result["metrics"][metric]["results"].values():  # instead of the share of the roofline
+        each |= {"share": each["median"] / median(parts[TOTAL]), "share_of": "the total"}
+    return result
 
 
 def measure(file: str, device: Device, batch: int) -> Values:
-    """In a process of its own: milliseconds of each part, in the order in which they come."""
+    """Runs in its own process: milliseconds of each part, in the order in which they happen."""
     import gankit
 
+    threads = 1 if device == "cpu" else 0
     with (
         tempfile.TemporaryDirectory() as folder,
-        gankit.load(file, device=device, threads=int(device == "cpu")) as generator,
+        gankit.load(file, device=device, threads=threads) as generator,
     ):
         inputs = [each for each in generator.inputs(batch, seed=1) if each is not None]
-        session = _profiled(file, device, folder)
+        session = _profiled_session(file, device, folder)
         names = [value.name for value in session.get_inputs()]
-        whole = []
-        for _ in range(_REPEATS):  # in turn, as everything
+        totals = []
+        for _ in range(_REPEATS):  # alternate, so that a drift of the machine's speed affects both alike
             session.run(None, dict(zip(names, inputs, strict=True)))
             begin = perf_counter()
             images = generator.sample(batch, seed=1)
-            whole.append(1000 * (perf_counter() - begin))
+            totals.append(1000 * (perf_counter() - begin))
         events = json.loads(Path(session.end_profiling()).read_text())
         latents = 1000 * median(timed(lambda: generator.inputs(batch, seed=1), 0.1))
-    there, back = (0.0, 0.0) if device == "cpu" else _transfers(inputs, images)
-    values = {LATENTS: latents, IN: there, **by_node(events, _REPEATS // 2), OUT: back}
-    total = median(whole[_REPEATS // 2 :])
-    return values | {REST if device == "cpu" else GPU: total - sum(values.values()), WHOLE: total}
+    # On the CPU, ONNX Runtime reads and writes NumPy's memory.
+    to_device, to_host = (0.0, 0.0) if device == "cpu" else _transfers(inputs, images)
+    values = {LATENTS: latents, TO_DEVICE: to_device, **node_times(events, _REPEATS // 2), TO_HOST: to_host}
+    total = median(totals[_REPEATS // 2 :])
+    return values | {REST[device]: total - sum(values.values()), TOTAL: total}
 
 
-def _profiled(file: str, device: str, folder: str) -> Any:
+def _profiled_session(file: str, device: str, folder: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -91,23 +98,23 @@ def _profiled(file: str, device: str, folder: str) -> Any:
 
 
 def _transfers(inputs: Inputs, images: Images) -> tuple[float, float]:
-    """Milliseconds to the GPU and back. On the CPU ONNX Runtime reads and writes NumPy's own memory."""
+    """Milliseconds to copy the inputs to the GPU, and the images back."""
     import onnxruntime
 
-    move = partial(onnxruntime.OrtValue.ortvalue_from_numpy, device_type="cuda", device_id=0)
-    there = move(images)
-    both = (lambda: [move(each) for each in inputs]), there.numpy
-    return tuple(1000 * median(timed(work, 0.1)) for work in both)  # type: ignore[return-value]
+    copy = partial(onnxruntime.OrtValue.ortvalue_from_numpy, device_type="cuda", device_id=0)
+    on_gpu = copy(images)
+    to_device = 1000 * median(timed(lambda: [copy(each) for each in inputs], 0.1))
+    return to_device, 1000 * median(timed(on_gpu.numpy, 0.1))
 
 
-def by_node(events: list[dict[str, Any]], last: int) -> Values:
-    """ONNX Runtime's events → milliseconds of each node, the median of its last runs; the first ones warm up."""
+def node_times(events: list[dict[str, Any]], last: int) -> Values:
+    """Milliseconds of each node, the median of its last `last` runs, from the events of ONNX Runtime's profiler."""
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL):
-            times[event["args"]["op_name"], event["name"].removesuffix(_KERNEL)].append(event["dur"] / 1000)
-    layers = [i for i, (kind, _) in enumerate(times) if any(each in kind for each in _LAYERS)]
+        if event.get("cat") == "Node" and event["name"].endswith(_KERNEL_TIME):
+            times[event["args"]["op_name"], event["name"].removesuffix(_KERNEL_TIME)].append(event["dur"] / 1000)
+    last_layer = max((i for i, (kind, _) in enumerate(times) if any(each in kind for each in _LAYERS)), default=-1)
     return {
-        f"{'compute' if i <= max(layers, default=-1) else 'conversion'}: {kind} {name}": median(values[-last:])
+        f"{'compute' if i <= last_layer else 'conversion'}: {kind} {name}": median(values[-last:])
         for i, ((kind, name), values) in enumerate(times.items())
     }

@@ -1,18 +1,18 @@
-"""Results as files: one JSON document for each suite and device."""
+"""Results as JSON documents: one file for each suite and device."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.limits import nearer
-from benchmarks.machine import machine
+from benchmarks.machine import machine_info
+from benchmarks.measurement import Measurements
 from benchmarks.options import Options
-from benchmarks.rounds import Taken, summary
-from benchmarks.suites import SUITES
+from benchmarks.roofline import PEAKS, bound
+from benchmarks.stats import summarise
 from gankit._files import atomic_write
 
 Document = dict[str, Any]
@@ -20,69 +20,93 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a number means."""
+    """What a suite measures of its cases."""
 
     unit: str
     higher_is_better: bool = True
     work: Mapping[str, float] | None = None
-    """For what is counted in images: what one of them takes, so that it can be held against the limits."""
+    """For rates in images/s: operations and bytes per image, see `benchmarks.roofline`."""
     compared: bool = True
-    """Whether ours are held against the best peer."""
+    """Whether the tables compare gankit with the best baseline."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is known of a way beside its figures."""
+class Case:
+    """A row of a suite's tables: an implementation, a command or a size."""
 
-    ours: bool = True
+    baseline: bool = False
+    """Whether it is something to compare gankit with."""
     precision: str = "float32"
 
 
 def document(
     suite: str,
-    about: str,
+    description: str,
     options: Options,
-    taken: Taken,
+    measured: Measurements,
     metrics: Mapping[str, Metric],
-    rows: Mapping[str, Row],
+    cases: Mapping[str, Case],
 ) -> Document:
-    """All that was measured. Values that are no metric are limits: the best of all rounds, as it can be reached."""
-    limits = {name: max(map(max, ways.values())) for name, ways in taken.values.items() if name not in metrics and ways}
-    measured: Document = {}
+    """Everything that a suite measured, with the machine that it was measured on.
+
+    A result of a metric with `work` also has its share of what the machine's peak rates allow (`share`, `share_of`).
+    A peak rate is the best of all rounds.
+    """
+    peaks = {name: max(map(max, rates.values())) for name, rates in measured.values.items() if name in PEAKS and rates}
+    found: Document = {}
     for name, metric in metrics.items():
-        ways: Document = {}
-        for way, values in taken.values.get(name, {}).items():
-            ways[way] = summary(values)
-            if limit := nearer(limits, metric.work or {}, rows[way].precision):
-                ways[way] |= {"share": ways[way]["median"] / limit[1], "limit": limit[0]}
-        if ways:
-            measured[name] = {**asdict(metric), "ways": ways}
+        results: Document = {}
+        for case, values in measured.values.get(name, {}).items():
+            results[case] = summarise(values)
+            if limit := bound(peaks, metric.work or {}, cases[case].precision):
+                results[case] |= {"share": results[case]["median"] / limit.rate, "share_of": limit.name}
+        if results:
+            found[name] = {**asdict(metric), "results": results}
     return {
         "suite": suite,
-        "about": about,
+        "description": description,
         "device": options.device,
         "quick": options.quick,
         "threads": options.threads,
-        "machine": machine(),
-        "limits": limits,
-        "ways": {name: asdict(row) for name, row in rows.items()},
-        "metrics": measured,
-        "missing": taken.missing,
-        "failed": taken.failed,
+        "machine": machine_info(),
+        "peaks": peaks,
+        "cases": {name: asdict(case) for name, case in cases.items()},
+        "metrics": found,
+        "unavailable": measured.unavailable,
+        "failed": measured.failed,
     }
 
 
-def write(made: Document, folder: Path) -> Path:
-    """Puts a document into the folder of results, under the name of its suite and, but for the CPU, its device."""
-    suffix = "" if made["device"] == "cpu" else f"-{made['device']}"
-    path = folder / f"{made['suite']}{suffix}.json"
+def best_case(document: Document, metric: str, fits: Callable[[str], bool]) -> str | None:
+    """The case with the best median of a metric among those that fit; None where no such case was measured."""
+    if metric not in document["metrics"]:
+        return None
+    results = document["metrics"][metric]["results"]
+    pick = max if document["metrics"][metric]["higher_is_better"] else min
+    return pick(filter(fits, results), key=lambda case: float(results[case]["median"]), default=None)
+
+
+def best_baseline(document: Document, metric: str, precision: str) -> str | None:
+    """The baseline with the best median in this precision, or in any where none was measured in it."""
+    cases = document["cases"]
+
+    def fits(case: str) -> bool:
+        return bool(cases[case]["baseline"])
+
+    same = best_case(document, metric, lambda case: fits(case) and cases[case]["precision"] == precision)
+    return same or best_case(document, metric, fits)
+
+
+def write(document: Document, folder: Path) -> Path:
+    """Writes a document to `SUITE.json`, or `SUITE-DEVICE.json` for a GPU, and returns the path."""
+    suffix = "" if document["device"] == "cpu" else f"-{document['device']}"
+    path = folder / f"{document['suite']}{suffix}.json"
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
     return path
 
 
 def read_all(folder: Path) -> list[Document]:
-    """Every document in the folder, in the order of the suites, the CPU's before the GPU's."""
-    found = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-    order = list(SUITES)
-    return sorted(found, key=lambda each: (each["device"], (*order, each["suite"]).index(each["suite"])))
+    """All documents of a folder, ordered by device and suite."""
+    documents = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    return sorted(documents, key=lambda each: (each["device"], each["suite"]))

@@ -1,4 +1,4 @@
-"""The figures that were asked for, held against the stored results."""
+"""The performance targets, and whether the stored results meet them."""
 
 from __future__ import annotations
 
@@ -7,253 +7,288 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.results import Document
-from benchmarks.rounds import noise, number_text, ratio, summary
-from benchmarks.suites import diagnosis, export, loader, measures, sampling, serving, startup, training
+from benchmarks.results import Document, best_case
+from benchmarks.stats import number, ratio, spread_note, summarise
+from benchmarks.suites import diagnosis, evaluation, export, loader, sampling, serving, startup
+from benchmarks.trainers import DCGAN
 
 
 @dataclass(frozen=True)
 class Found:
-    """What the results say of a target."""
+    """The value that a target is checked with."""
 
-    value: dict[str, Any]
-    """A summary over the rounds."""
-    of: str
-    """What was held against what."""
+    summary: dict[str, Any]
+    """Summary over the rounds."""
+    source: str
+    """The cases that the value comes from."""
 
 
 Find = Callable[[Document], Found | None]
-"""None where a document does not have what it takes."""
+"""Finds the value in a suite's document; None where the document lacks a case that it needs."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One figure."""
+    """A bound on one value, from below or from above."""
 
-    what: str
+    name: str
     suite: str
     device: str
-    bound: float
     find: Find
-    at_least: bool = True
+    at_least: float | None = None
+    at_most: float | None = None
     unit: str = ""
 
     @property
-    def asked(self) -> str:
-        """For a table."""
-        return f"{'≥' if self.at_least else '≤'} {self.bound:g}{self.unit}"
+    def requirement(self) -> str:
+        """The bound as text."""
+        return f"≤ {self.at_most:g}{self.unit}" if self.at_least is None else f"≥ {self.at_least:g}{self.unit}"
+
+    def is_met_by(self, value: float) -> bool:
+        """Whether a value lies within the bound."""
+        if math.isnan(value):
+            return False
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A target and what came of it."""
+    """A target and the value that was measured."""
 
     target: Target
     found: Found | None
 
     @property
-    def verdict(self) -> str:
-        """`below`, `reached` or `not measured`, by the median."""
+    def status(self) -> str:
+        """One of `STATUSES`, by the median."""
         if self.found is None:
             return "not measured"
-        median, bound = self.found.value["median"], self.target.bound
-        return "reached" if (median >= bound if self.target.at_least else median <= bound) else "below"
+        return "met" if self.target.is_met_by(self.found.summary["median"]) else "missed"
 
     @property
-    def measured(self) -> str:
-        """For a table."""
+    def result(self) -> str:
+        """The value as text: median, range over the rounds, source; empty where nothing was measured."""
         if self.found is None:
             return ""
-        value, unit = self.found.value, self.target.unit
-        if math.isnan(value["median"]):
-            return self.found.of
-        low, high = number_text(value["min"]), number_text(value["max"])
-        rounds = f" ({low} … {high}{noise(value)})" if len(value["values"]) > 1 else ""
-        return f"{number_text(value['median'])}{unit}{rounds}: {self.found.of}"
+        summary, unit = self.found.summary, self.target.unit
+        if math.isnan(summary["median"]):
+            return self.found.source
+        low, high = number(summary["min"]), number(summary["max"])
+        rounds = f" ({low} … {high}{spread_note(summary)})" if len(summary["values"]) > 1 else ""
+        return f"{number(summary['median'])}{unit}{rounds}: {self.found.source}"
 
 
-VERDICTS = ("below", "reached", "not measured")
+STATUSES = ("missed", "met", "not measured")
 
 
-def check(documents: Sequence[Document]) -> list[Checked]:
-    """Every target: those that are missed first, those that were not measured last. Quick runs answer none."""
+def check_targets(documents: Sequence[Document]) -> list[Checked]:
+    """Checks every target: first those missed, then those met, then those not measured. Quick runs do not count."""
     stored = {(each["suite"], each["device"]): each for each in documents if not each["quick"]}
 
-    def found(target: Target) -> Found | None:
+    def find(target: Target) -> Found | None:
         document = stored.get((target.suite, target.device))
         return None if document is None else target.find(document)
 
-    return sorted((Checked(each, found(each)) for each in TARGETS), key=lambda each: VERDICTS.index(each.verdict))
+    return sorted((Checked(each, find(each)) for each in TARGETS), key=lambda each: STATUSES.index(each.status))
 
 
-def best(document: Document, metric: str, starts: Sequence[str], end: str = "") -> str | None:
-    """The way with the best median among those whose name starts with one of these and ends so."""
-    measured = document["metrics"].get(metric, {"ways": {}, "higher_is_better": True})
-    names = [name for name in measured["ways"] if _fits(name, starts, end)]
-    pick = max if measured["higher_is_better"] else min
-    return pick(names, key=lambda name: measured["ways"][name]["median"], default=None)
+Fits = Callable[[str], bool]
+"""Whether a case, by its name, is one of those meant."""
 
 
-def _fits(name: str, starts: Sequence[str], end: str) -> bool:
-    return name.startswith(tuple(starts)) and name.endswith(end)
+def _named(*starts: str, end: str = "") -> Fits:
+    """Fits the names with one of these beginnings and this end."""
+    return lambda name: name.startswith(starts) and name.endswith(end)
 
 
-def _beside(metric: str, ours: Sequence[str], others: Sequence[str], end: str = "", ours_end: str = "") -> Find:
-    """The best of ours divided by the best of the others, round by round."""
+def _versus(metric: str, gankit: Fits, baselines: Fits) -> Find:
+    """The ratio of the best of gankit's cases to the best of the baselines, round by round.
+
+    A case of gankit's that failed is a target missed, not a target that was not measured.
+    """
 
     def find(document: Document) -> Found | None:
-        mine, other = best(document, metric, ours, ours_end or end), best(document, metric, others, end)
-        broken = [name for name in document["failed"] if _fits(name, ours, ours_end or end)]
-        if mine is None and broken:
-            return Found(summary([math.nan]), f"**failed**: {document['failed'][broken[0]]}")
-        if mine is None or other is None:
+        ours, theirs = best_case(document, metric, gankit), best_case(document, metric, baselines)
+        if ours is None and (failed := next(filter(gankit, document["failed"]), None)):
+            return Found(summarise([math.nan]), f"**failed**: {document['failed'][failed]}")
+        if ours is None or theirs is None:
             return None
-        ways = document["metrics"][metric]["ways"]
-        names = [name for name in document["ways"] if _fits(name, others, end) or _fits(name, ours, ours_end or end)]
-        gone = [name for name in names if name in document["missing"] or name in document["failed"]]
-        without = f" (without {'; '.join(gone)})" if gone else ""
-        return Found(ratio(ways[mine]["values"], ways[other]["values"]), f"{mine} / {other}{without}")
+        results = document["metrics"][metric]["results"]
+        skipped = document["unavailable"].keys() | document["failed"].keys()
+        absent = [name for name in document["cases"] if name in skipped and (gankit(name) or baselines(name))]
+        without = f" (without {'; '.join(absent)})" if absent else ""
+        return Found(ratio(results[ours]["values"], results[theirs]["values"]), f"{ours} / {theirs}{without}")
 
     return find
 
 
-def _most(metric: str, *starts: str) -> Find:
-    """The largest median of these ways."""
+def _largest(metric: str, fits: Fits = lambda _: True) -> Find:
+    """The largest median of the cases that fit."""
 
     def find(document: Document) -> Found | None:
-        ways = document["metrics"].get(metric, {"ways": {}})["ways"]
-        name = max((n for n in ways if n.startswith(starts)), key=lambda n: ways[n]["median"], default=None)
-        return None if name is None else Found(ways[name], name)
+        results = document["metrics"].get(metric, {"results": {}})["results"]
+        name = max(filter(fits, results), key=lambda each: float(results[each]["median"]), default=None)
+        return None if name is None else Found(results[name], name)
 
     return find
 
 
-def _share(metric: str, *starts: str) -> Find:
-    """Of the nearer limit, of the best of these ways."""
+def _roofline_share(metric: str, fits: Fits) -> Find:
+    """The share of the roofline that the best of the cases reaches."""
 
     def find(document: Document) -> Found | None:
-        name = best(document, metric, starts)
-        way = document["metrics"][metric]["ways"][name] if name else {}
-        return Found(summary([way["share"]]), f"{name}, of {way['limit']}") if "share" in way else None
+        name = best_case(document, metric, fits)
+        result = document["metrics"][metric]["results"][name] if name else {}
+        return Found(summarise([result["share"]]), f"{name}, of {result['share_of']}") if "share" in result else None
 
     return find
 
 
-_RATE, _ON_CPU = sampling.SHOWN, ("gankit, --for cpu", "gankit, --rewrite plain")
-_TORCH = ("torch", "TorchScript")
-_DEFAULT = "onnxruntime, --rewrite plain"
+_CPU_RATE, _CUDA_RATE = sampling.HEADLINE["cpu"], sampling.HEADLINE["cuda"]
+_GANKIT_FLOAT32 = _named("gankit, --for cpu", "gankit, --rewrite plain", end="float32")
 
 TARGETS = (
     Target(
-        "float32 on the CPU, beside the best of PyTorch's ways and a default session on what its exporter writes",
+        "sampling in float32 on the CPU, versus PyTorch and a default session on its exporter's file",
         "sampling",
         "cpu",
-        1.3,
-        _beside(_RATE["cpu"], _ON_CPU, [*_TORCH, _DEFAULT], "float32"),
+        _versus(
+            _CPU_RATE, _GANKIT_FLOAT32, _named("torch", "TorchScript", "onnxruntime, --rewrite plain", end="float32")
+        ),
+        at_least=1.3,
     ),
     Target(
-        "float32 on the CPU, beside OpenVINO",
+        "sampling in float32 on the CPU, versus OpenVINO",
         "sampling",
         "cpu",
-        1,
-        _beside(_RATE["cpu"], _ON_CPU, ["OpenVINO"], "float32"),
+        _versus(_CPU_RATE, _GANKIT_FLOAT32, _named("OpenVINO", end="float32")),
+        at_least=1,
     ),
     Target(
-        "bfloat16 on the CPU through OpenVINO, beside torch channels_last in bfloat16",
+        "sampling in bfloat16 on the CPU, versus torch channels_last",
         "sampling",
         "cpu",
-        1.3,
-        _beside(_RATE["cpu"], ["gankit, openvino"], ["torch channels_last"], "bfloat16"),
+        _versus(_CPU_RATE, _named("gankit, openvino", end="bfloat16"), _named("torch channels_last", end="bfloat16")),
+        at_least=1.3,
     ),
     Target(
-        "time of one image on the CPU, beside a bare session.run of the same file",
+        "latency of one image on the CPU, versus session.run of the same file",
         "sampling",
         "cpu",
-        1.1,
-        _beside(sampling.ONE, ["gankit, --for cpu"], ["onnxruntime, --for cpu"]),
-        at_least=False,
+        _versus(sampling.LATENCY, _named("gankit, --for cpu"), _named("onnxruntime, --for cpu")),
+        at_most=1.1,
     ),
     Target(
-        f"requests/s of {serving.CALLERS} threads through submit on the CPU, beside one call at a time",
+        f"requests/s of {serving.CALLERS} threads by submit on the CPU, versus one call at a time",
         "serving",
         "cpu",
-        1,
-        _beside(serving.REQUESTS, [serving.SUBMIT], [serving.ALONE]),
+        _versus(serving.REQUESTS, _named(serving.SUBMIT), _named(serving.SEQUENTIAL)),
+        at_least=1,
     ),
     Target(
-        "training in float32 on the CPU, beside pytorch/examples",
+        "training in float32 on the CPU, versus pytorch/examples",
         "training",
         "cpu",
-        1.3,
-        _beside(training.DCGAN.metric, ["gankit, float32"], ["pytorch/examples"]),
+        _versus(DCGAN.metric, _named("gankit, float32"), _named("pytorch/examples")),
+        at_least=1.3,
     ),
     Target(
-        "fetching a batch, as a share of a step",
+        "fetching a batch, as a share of the training step",
         "loader",
         "cpu",
-        2,
-        _most(loader.SHARE, ""),
-        at_least=False,
+        _largest(loader.SHARE),
+        at_most=2,
         unit=" %",
     ),
     Target(
-        "a checkpoint to proved ONNX and TorchScript files",
+        "exporting a checkpoint to verified ONNX and TorchScript files",
         "export",
         "cpu",
-        20,
-        _most(export.SECONDS, export.BOTH),
-        at_least=False,
+        _largest(export.SECONDS, _named(export.BOTH)),
+        at_most=20,
         unit=" s",
     ),
-    Target("memory of exporting", "export", "cpu", 2000, _most(export.PEAK, ""), at_least=False, unit=" MB"),
-    Target("diagnosis, as a share of training", "diagnosis", "cpu", 1, _most(diagnosis.SHARE, ""), False, " %"),
-    Target("10,000 images measured beside 60,000", "measures", "cpu", 60, _most(measures.SECONDS, ""), False, " s"),
+    Target("memory of exporting", "export", "cpu", _largest(export.PEAK), at_most=2000, unit=" MB"),
     Target(
-        "memory of measuring them, mapped data included",
-        "measures",
+        "diagnosis, as a share of training",
+        "diagnosis",
         "cpu",
-        2000,
-        _most(measures.PEAK, ""),
-        False,
-        " MB",
+        _largest(diagnosis.OVERHEAD),
+        at_most=1,
+        unit=" %",
     ),
-    Target("--help of each command", "startup", "cpu", 0.3, _most(startup.SECONDS, *startup.HELP), False, " s"),
-    Target("64 images from a cold start", "startup", "cpu", 1.5, _most(startup.SECONDS, startup.GENERATE), False, " s"),
     Target(
-        "CUDA, beside torch eager in float32",
+        "metrics of 10,000 images versus 60,000",
+        "evaluation",
+        "cpu",
+        _largest(evaluation.SECONDS),
+        at_most=60,
+        unit=" s",
+    ),
+    Target(
+        "memory of these metrics, memory-mapped data included",
+        "evaluation",
+        "cpu",
+        _largest(evaluation.PEAK),
+        at_most=2000,
+        unit=" MB",
+    ),
+    Target(
+        "--help of each command",
+        "startup",
+        "cpu",
+        _largest(startup.SECONDS, _named(*startup.HELP)),
+        at_most=0.3,
+        unit=" s",
+    ),
+    Target(
+        "64 images from a cold start",
+        "startup",
+        "cpu",
+        _largest(startup.SECONDS, _named(startup.GENERATE)),
+        at_most=1.5,
+        unit=" s",
+    ),
+    Target(
+        "sampling in float16 on CUDA, versus torch eager in float32",
         "sampling",
         "cuda",
-        3,
-        _beside(_RATE["cuda"], ["gankit"], ["torch eager, float32"], ours_end="float16"),
+        _versus(_CUDA_RATE, _named("gankit", end="float16"), _named("torch eager", end="float32")),
+        at_least=3,
     ),
     Target(
-        "CUDA, beside torch.compile in half, channels_last",
+        "sampling in float16 on CUDA, versus torch.compile in float16",
         "sampling",
         "cuda",
-        1.3,
-        _beside(_RATE["cuda"], ["gankit"], ["torch.compile"], "float16"),
+        _versus(_CUDA_RATE, _named("gankit", end="float16"), _named("torch.compile", end="float16")),
+        at_least=1.3,
     ),
-    Target("CUDA, as a share of the nearer limit", "sampling", "cuda", 0.5, _share(_RATE["cuda"], "gankit")),
     Target(
-        "time of one image on CUDA, beside a bare session.run of the same file",
+        "sampling on CUDA, as a share of the roofline",
         "sampling",
         "cuda",
-        1.1,
-        _beside(sampling.ONE, ["gankit, --for cuda"], ["onnxruntime, --for cuda"]),
-        at_least=False,
+        _roofline_share(_CUDA_RATE, _named("gankit")),
+        at_least=0.5,
     ),
     Target(
-        f"requests/s of {serving.CALLERS} threads through submit on CUDA, beside one call at a time",
+        "latency of one image on CUDA, versus session.run of the same file",
+        "sampling",
+        "cuda",
+        _versus(sampling.LATENCY, _named("gankit, --for cuda"), _named("onnxruntime, --for cuda")),
+        at_most=1.1,
+    ),
+    Target(
+        f"requests/s of {serving.CALLERS} threads by submit on CUDA, versus one call at a time",
         "serving",
         "cuda",
-        3,
-        _beside(serving.REQUESTS, [serving.SUBMIT], [serving.ALONE]),
+        _versus(serving.REQUESTS, _named(serving.SUBMIT), _named(serving.SEQUENTIAL)),
+        at_least=3,
     ),
     Target(
-        "training in auto on CUDA, beside pytorch/examples",
+        "training in precision auto on CUDA, versus pytorch/examples",
         "training",
         "cuda",
-        3,
-        _beside(training.DCGAN.metric, ["gankit, auto"], ["pytorch/examples"]),
+        _versus(DCGAN.metric, _named("gankit, auto"), _named("pytorch/examples")),
+        at_least=3,
     ),
 )

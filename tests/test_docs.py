@@ -10,19 +10,21 @@ import typer
 
 from benchmarks.options import RESULTS
 from benchmarks.results import read_all
-from benchmarks.suites import SUITES, training
-from benchmarks.table import for_readme, page
+from benchmarks.suites.table import SUITES
+from benchmarks.tables import full_tables, replace_between_markers, summary_table
+from benchmarks.trainers import BASELINES
 from tests.helpers.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_readmes_figures_are_those_that_were_measured() -> None:
+def test_the_documents_show_the_results_that_were_measured() -> None:
     documents = read_all(RESULTS)
     assert not any(each["quick"] for each in documents)
-    assert for_readme(documents).count("|") > 50
-    assert for_readme(documents) in README
-    assert (RESULTS / "README.md").read_text() == page(documents)
+    assert summary_table(documents).count("|") > 30
+    assert replace_between_markers(README, summary_table(documents)) == README
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    assert replace_between_markers(page, full_tables(documents)) == page
 
 
 def test_the_figures_of_quality_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,10 +65,12 @@ def known_options(command: Callable[..., Any]) -> set[str]:
     return {option for each in parameters for option in [*each.opts, *each.secondary_opts]} | {"--help"}
 
 
-def test_every_way_that_was_to_be_measured_has_figures_or_a_reason() -> None:
-    for document in read_all(RESULTS):
-        measured = {way for metric in document["metrics"].values() for way in metric["ways"]}
-        assert set(document["ways"]) <= measured | set(document["missing"]) | set(document["failed"]), document["suite"]
-    stored = {document["suite"]: document for document in read_all(RESULTS) if document["device"] == "cpu"}
+def test_every_case_of_the_benchmarks_has_results_or_a_reason() -> None:
+    documents = read_all(RESULTS)
+    for document in documents:
+        measured = {case for metric in document["metrics"].values() for case in metric["results"]}
+        explained = measured | set(document["unavailable"]) | set(document["failed"])
+        assert set(document["cases"]) <= explained, document["suite"]
+    stored = {document["suite"]: document for document in documents if document["device"] == "cpu"}
     assert {*SUITES, "profile"} <= set(stored)
-    assert {peer.name for peer in training.PEERS} <= set(stored["training"]["ways"])
+    assert {each.name for each in BASELINES} <= set(stored["training"]["cases"])

@@ -1,4 +1,4 @@
-"""How fast images become files: each format by itself, and gan-gen as a whole."""
+"""The rate at which images are written to files: each format alone, and gan-gen as a whole."""
 
 from __future__ import annotations
 
@@ -10,67 +10,55 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import run_command
+from benchmarks.measurement import Measure, Values, interleave, timed
 from benchmarks.options import Options
-from benchmarks.processes import seconds_of
-from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Measure, Values, interleave, timed
-from benchmarks.worker import call
+from benchmarks.results import Case, Document, Metric, document
+from benchmarks.worker import run_in_process
+from gankit import _images, _writers
 
 _FRAMES = 64
-ENCODED, GENERATED = "images/s into files", "images/s of gan-gen, from its start to its last file"
-_ZLIB = "zlib alone, of which PNG is made"
+ENCODED, GENERATED = "images/s encoded", "images/s of gan-gen, whole process"
+_COMMANDS = {"gan-gen -o FOLDER": "", "gan-gen -o x.npz": ".npz", "gan-gen -o x.npy": ".npy"}
+"""Case → ending of the output's name."""
 
 
 def run(options: Options) -> Document:
-    """Formats in a process each, on one thread; gan-gen as a user starts it."""
+    """Measures the formats on one thread each, and gan-gen on all threads."""
     n = int(options.pick(4096, 256))
-    take = partial(call, "benchmarks.suites.encoding:measure", 1, "cpu", seconds=options.pick(2.0, 0.2))
-    measures: dict[str, Measure] = {name: partial(take, way=name) for name in _FORMATS}
+    measure_format = partial(run_in_process, measure, 1, "cpu", seconds=options.pick(2.0, 0.2))
+    measures: dict[str, Measure] = {name: partial(measure_format, name=name) for name in _FORMATS}
     with tempfile.TemporaryDirectory() as folder:
         numbers = count()
 
-        def generated(suffix: str) -> Values:
-            line = ("gan-gen", "-n", n, "--device", options.device, "-o", f"{next(numbers)}{suffix}")
-            return {GENERATED: n / seconds_of(line, options, folder)[0]}
+        def generate(ending: str) -> Values:
+            line = ("gan-gen", "-n", n, "--device", options.device, "-o", f"{next(numbers)}{ending}")
+            return {GENERATED: n / run_command(line, options, folder).seconds}
 
-        measures |= {_generated(suffix): partial(generated, suffix) for suffix in ("", ".npz", ".npy")}
-        taken = interleave(measures, options.rounds_of(5))
-    rows = {name: Row(ours=name != _ZLIB) for name in measures}
+        measures |= {name: partial(generate, ending) for name, ending in _COMMANDS.items()}
+        measured = interleave(measures, options.rounds_or(5))
+    cases = {name: Case(baseline=name == _ZLIB) for name in measures}
     metrics = {ENCODED: Metric("images/s", compared=False), GENERATED: Metric("images/s")}
-    about = (
-        f"The bundled 32×32 faces, twice as large for the formats; films of {_FRAMES} frames; gan-gen -n {n} on "
-        f"{options.threads} threads"
+    description = (
+        f"The bundled 32×32 faces; formats: enlarged to 64×64, animations of {_FRAMES} frames, one thread; gan-gen -n "
+        f"{n}: {options.threads} threads"
     )
-    return document("encoding", about, options, taken, metrics, rows)
+    return document("encoding", description, options, measured, metrics, cases)
 
 
-def _generated(suffix: str) -> str:
-    return f"gan-gen -o {f'x{suffix}' if suffix else 'FOLDER, as PNG'}"
-
-
-def measure(way: str, seconds: float) -> Values:
-    """In a process of its own."""
+def measure(name: str, seconds: float) -> Values:
+    """Runs in its own process: the rate of one format."""
     import gankit
-    from gankit._images import enlarge
 
-    images = enlarge(gankit.load(device="cpu").sample(_FRAMES), 2)
+    images = _images.enlarge(gankit.load(device="cpu").sample(_FRAMES), 2)
     with tempfile.TemporaryDirectory() as folder:
-        times = timed(partial(_FORMATS[way], Path(folder), images), seconds)
+        times = timed(partial(_FORMATS[name], Path(folder), images), seconds)
     return {ENCODED: len(times) * len(images) / sum(times)}
 
 
 def _png(folder: Path, images: Any) -> None:
-    from gankit._writers import save_png
-
     for i, image in enumerate(images):
-        save_png(folder / f"{i}.png", image)
-
-
-def _one_file(suffix: str, folder: Path, images: Any) -> None:
-    import gankit._writers
-
-    as_they_come = {"mp4": ([images],), "npz": ([images], len(images)), "npy": ([images], len(images))}
-    getattr(gankit._writers, f"save_{suffix}")(folder / f"x.{suffix}", *as_they_come.get(suffix, (images,)))
+        _writers.save_png(folder / f"{i}.png", image)
 
 
 def _zlib(folder: Path, images: Any) -> None:
@@ -78,8 +66,13 @@ def _zlib(folder: Path, images: Any) -> None:
         zlib.compress(image.tobytes())
 
 
+_ZLIB = "zlib alone, the compression of PNG"
 _FORMATS: dict[str, Callable[[Path, Any], None]] = {
     "save_png": _png,
-    **{f"save_{suffix}": partial(_one_file, suffix) for suffix in ("gif", "webp", "mp4", "npz", "npy")},
+    "save_gif": lambda folder, images: _writers.save_gif(folder / "x.gif", images),
+    "save_webp": lambda folder, images: _writers.save_webp(folder / "x.webp", images),
+    "save_mp4": lambda folder, images: _writers.save_mp4(folder / "x.mp4", [images]),
+    "save_npz": lambda folder, images: _writers.save_npz(folder / "x.npz", [images], len(images)),
+    "save_npy": lambda folder, images: _writers.save_npy(folder / "x.npy", [images], len(images)),
     _ZLIB: _zlib,
 }

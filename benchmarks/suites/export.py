@@ -1,4 +1,4 @@
-"""What it takes to get proved files out of a checkpoint."""
+"""Time and memory of exporting a checkpoint to verified files, and the sizes of the files."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from benchmarks.commands import run_command
+from benchmarks.measurement import Values, interleave
 from benchmarks.model import model_for
 from benchmarks.options import Options
-from benchmarks.processes import seconds_of
-from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave
+from benchmarks.results import Case, Document, Metric, document
 
-SECONDS, PEAK, SIZE = "seconds of the whole process", "peak memory of the process", "size of the files"
+SECONDS, PEAK, SIZE = "seconds of the whole process", "peak memory", "size of the files"
 BOTH = "gan-export --onnx --torchscript"
-_COMMANDS = (BOTH, "gan-export --onnx --compact", "gan-export --onnx --for openvino")
+_COMPACT = "gan-export --onnx --compact"
+_COMMANDS = (BOTH, _COMPACT, "gan-export --onnx --for openvino")
 
 
 def run(options: Options) -> Document:
-    """From the checkpoint of a 64×64 DCGAN, as whole processes, the proofs included."""
+    """Measures whole processes, verification included."""
     model = model_for(options)
     checkpoint = model.checkpoint()
-    rows = {line: Row() for line in (_COMMANDS[1:2] if options.quick else _COMMANDS)}
+    cases = {line: Case() for line in ([_COMPACT] if options.quick else _COMMANDS)}
     with tempfile.TemporaryDirectory() as folder:
         numbers = count()
 
         def measure(line: str) -> Values:
             out = str(next(numbers))
-            seconds, peak = seconds_of((*line.split(), checkpoint, "-o", out), options, folder)
+            seconds, peak = run_command((*line.split(), checkpoint, "-o", out), options, folder)
             size = sum(path.stat().st_size for path in (Path(folder) / out).iterdir())
             return {SECONDS: seconds, PEAK: peak / 1e6, SIZE: size / 1e6}
 
-        taken = interleave({line: partial(measure, line) for line in rows}, options.rounds_of(3))
-    metrics = {SECONDS: Metric("s", False), PEAK: Metric("MB", False), SIZE: Metric("MB", False)}
-    about = f"From a checkpoint to files that are proved, {model.about}"
-    return document("export", about, options, taken, metrics, rows)
+        measured = interleave({line: partial(measure, line) for line in cases}, options.rounds_or(3))
+    metrics = {
+        SECONDS: Metric("s", higher_is_better=False),
+        PEAK: Metric("MB", higher_is_better=False),
+        SIZE: Metric("MB", higher_is_better=False),
+    }
+    description = f"From a checkpoint to verified files, {model.description}"
+    return document("export", description, options, measured, metrics, cases)

@@ -1,4 +1,4 @@
-"""How fast latents are made that are the same on every machine, beside NumPy's generator, whose are not."""
+"""The rate of gankit's reproducible latents, and of NumPy's generator, which may differ between versions."""
 
 from __future__ import annotations
 
@@ -7,41 +7,40 @@ from itertools import count
 
 import numpy as np
 
+from benchmarks.measurement import Values, interleave, timed
 from benchmarks.options import Options
-from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave, timed
-from benchmarks.worker import call
+from benchmarks.results import Case, Document, Metric, document
+from benchmarks.worker import run_in_process
 
 DIM = 100
 BATCHES = (1, 128, 4096)
-_OURS, _PEER = "gankit.latents", "numpy, standard_normal of float32"
+_GANKIT, _NUMPY = "gankit.latents", "numpy, standard_normal in float32"
 
 
 def _rate(n: int) -> str:
-    return f"numbers/s for {n} images of {DIM}"
+    return f"numbers/s for {n} latents of {DIM} dimensions"
 
 
 def run(options: Options) -> Document:
-    """Each in a process of its own, on one thread."""
-    rows = {_OURS: Row()} | ({_PEER: Row(ours=False)} if options.peers else {})
-    take = partial(call, "benchmarks.suites.latents:measure", 1, options.device, seconds=options.pick(1.0, 0.1))
-    taken = interleave({way: partial(take, way=way) for way in rows}, options.rounds_of(5))
+    """Measures both on one thread."""
+    cases = {_GANKIT: Case()} | ({_NUMPY: Case(baseline=True)} if options.baselines else {})
+    measure_one = partial(run_in_process, measure, 1, options.device, seconds=options.pick(1.0, 0.1))
+    measured = interleave({name: partial(measure_one, name=name) for name in cases}, options.rounds_or(5))
     metrics = {_rate(n): Metric("million numbers/s") for n in BATCHES}
-    return document("latents", "Normal numbers as float32, on one thread", options, taken, metrics, rows)
+    return document("latents", "Normal numbers in float32, one thread", options, measured, metrics, cases)
 
 
-def measure(way: str, seconds: float) -> Values:
-    """In a process of its own: millions a second."""
+def measure(name: str, seconds: float) -> Values:
+    """Runs in its own process: millions of numbers per second at each batch size."""
     from gankit._latents import latents
 
-    rng, numbers = np.random.default_rng(0), count()
+    rng, calls = np.random.default_rng(0), count()
+
+    def draw(n: int) -> object:
+        return latents(1, next(calls) * n, n, DIM) if name == _GANKIT else rng.standard_normal((n, DIM), np.float32)
+
     values = {}
     for n in BATCHES:
-        draw = (
-            (lambda n=n: latents(1, next(numbers) * n, n, DIM))
-            if way == _OURS
-            else partial(rng.standard_normal, (n, DIM), np.float32)
-        )
-        times = timed(draw, seconds)
+        times = timed(partial(draw, n), seconds)
         values[_rate(n)] = n * DIM * len(times) / sum(times) / 1e6
     return values

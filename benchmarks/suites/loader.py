@@ -1,4 +1,4 @@
-"""What fetching a batch takes beside the step that trains on it."""
+"""The time to fetch a batch, compared with the training step that uses it."""
 
 from __future__ import annotations
 
@@ -6,41 +6,45 @@ from functools import partial
 from itertools import count
 from statistics import median
 
+from benchmarks.measurement import Values, interleave, synchronized, timed
 from benchmarks.options import Options
-from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, finish, interleave, timed
-from benchmarks.worker import call
+from benchmarks.results import Case, Document, Metric, document
+from benchmarks.trainers import training_step
+from benchmarks.worker import measure_in_process
 
-FETCH, STEP, SHARE = "fetching a batch", "a step", "fetching as a share of the step"
-_WAY = "gan-train dcgan --size 64 --batch-size 64"
+FETCH, STEP, SHARE = "fetching a batch", "training step", "fetching, as a share of the training step"
+_CASE = "gan-train dcgan --size 64 --batch-size 64"
 
 
 def run(options: Options) -> Document:
-    """Of the 64×64 DCGAN at batch 64, in the precision that `auto` takes; images in the cache as gan-train has them."""
-    one = partial(
-        call,
-        "benchmarks.suites.loader:measure",
-        options.threads,
-        options.device,
-        on=options.device,
-        cores=options.threads,
+    """Measures the 64×64 DCGAN at batch size 64, with packed and memory-mapped images as gan-train has them."""
+    measure_one = partial(
+        measure_in_process,
+        measure,
+        options,
         seconds=options.pick(5.0, 1.0),
     )
-    taken = interleave({_WAY: one}, options.rounds_of(5))
-    metrics = {FETCH: Metric("ms", False), STEP: Metric("ms", False), SHARE: Metric("%", False)}
-    about = f"The 64×64×3 DCGAN at batch 64 on {options.threads} threads, precision auto; medians of each process"
-    return document("loader", about, options, taken, metrics, {_WAY: Row()})
+    measured = interleave({_CASE: measure_one}, options.rounds_or(5))
+    metrics = {
+        FETCH: Metric("ms", higher_is_better=False),
+        STEP: Metric("ms", higher_is_better=False),
+        SHARE: Metric("%", higher_is_better=False),
+    }
+    description = (
+        f"The 64×64×3 DCGAN at batch size 64, {options.threads} threads, precision auto; each value is a median"
+    )
+    return document("loader", description, options, measured, metrics, {_CASE: Case()})
 
 
-def measure(on: str, cores: int, seconds: float) -> Values:
-    """In a process of its own."""
-    from benchmarks.suites.training import trainer
+def measure(device: str, threads: int, seconds: float) -> Values:
+    """Runs in its own process: milliseconds of a fetch and of a step, and their ratio in percent."""
     from gankit_train.data import open_dataset
     from gankit_train.training.batches import Batches
 
-    step, config, device, real = trainer(on, "auto", cores, ())
-    batches, images = Batches(open_dataset("digits", (64, 64), 3), config, device), count(0, len(real))
+    step = training_step(device, "auto", threads)
+    batches = Batches(open_dataset("digits", (64, 64), 3), step.config, step.device)
+    images = count(0, len(step.batch))
 
-    fetch = median(timed(partial(finish, lambda: batches.after(next(images)), on), seconds / 5))
-    whole = median(timed(step, seconds, warm=1))
-    return {FETCH: 1000 * fetch, STEP: 1000 * whole, SHARE: 100 * fetch / whole}
+    fetch_seconds = median(timed(partial(synchronized, lambda: batches.after(next(images)), device), seconds / 5))
+    step_seconds = median(timed(step.call, seconds, warmup=1))
+    return {FETCH: 1000 * fetch_seconds, STEP: 1000 * step_seconds, SHARE: 100 * fetch_seconds / step_seconds}

@@ -1,31 +1,31 @@
-"""What a user waits for before anything happens."""
+"""Start-up time of the commands."""
 
 from __future__ import annotations
 
 import tempfile
 from functools import partial
 
+from benchmarks.commands import run_command
+from benchmarks.measurement import Values, interleave
 from benchmarks.options import Options
-from benchmarks.processes import seconds_of
-from benchmarks.results import Document, Metric, Row, document
-from benchmarks.rounds import Values, interleave
+from benchmarks.results import Case, Document, Metric, document
 
 SECONDS = "seconds of the whole process"
 GENERATE = "gan-gen -n 64"
-HELP = tuple(f"{program} --help" for program in ("gan-train", "gan-export", "gan-gen"))
+HELP = ("gan-train --help", "gan-export --help", "gan-gen --help")
 
 
 def run(options: Options) -> Document:
-    """The help texts, and 64 images and their sheet from a cold start."""
+    """Measures the help texts, and 64 images with their grid from a cold start."""
+    cases = {line: Case() for line in (*HELP, GENERATE)}
     with tempfile.TemporaryDirectory() as folder:
 
-        def seconds(line: str) -> Values:
-            return {SECONDS: seconds_of((*line.split(), *device.get(line, ())), options, folder)[0]}
+        def measure(line: str) -> Values:
+            device = ("--device", options.device) if line == GENERATE else ()
+            return {SECONDS: run_command((*line.split(), *device), options, folder).seconds}
 
-        device = {GENERATE: ("--device", options.device)}
-        rows = {line: Row() for line in (*HELP, GENERATE)}
-        for line in rows:
-            seconds(line)  # the files into the page cache
-        taken = interleave({line: partial(seconds, line) for line in rows}, options.rounds_of(9))
-    about = "Whole processes, their files in the page cache; the bundled 32×32 faces as PNGs and a sheet"
-    return document("startup", about, options, taken, {SECONDS: Metric("s", False)}, rows)
+        for line in cases:
+            measure(line)  # reads the files into the page cache
+        measured = interleave({line: partial(measure, line) for line in cases}, options.rounds_or(9))
+    description = "Whole processes, their files in the page cache; 64 PNG files of the bundled 32×32 faces and a grid"
+    return document("startup", description, options, measured, {SECONDS: Metric("s", higher_is_better=False)}, cases)
