@@ -163,7 +163,7 @@ def _section(trial: Trial) -> str:
     return "\n\n".join(
         [
             f"## {trial.name}",
-            *_about(trial.name),
+            *describe(trial.name),
             f"`gan-train {trial.arguments}`, trained on {rows[-1]['images']:,} images.",
             trial.remarks,
             f"![Samples](recipes/{trial.name}.png)",
@@ -172,7 +172,7 @@ def _section(trial: Trial) -> str:
     )
 
 
-def _about(name: str) -> list[str]:
+def describe(name: str) -> list[str]:
     """Returns paragraphs about a preset, or about the defaults of a variant."""
     if name in VARIANTS:
         return ["The defaults of the variant."]
