@@ -46,10 +46,15 @@ def commands() -> dict[str, Any]:
 
 
 def command_reference(name: str) -> str:
-    """Describes a command: what it does, its arguments, and its options by section with their defaults."""
+    """Describes a command: what it does, examples, and its arguments and options."""
     command = commands()[name]
     about, *examples = (command.help or "").replace("\b", "").strip().split("\n\n")
-    lines = [about.replace("\n", " "), *(_example_block(each) for each in examples)]
+    return "\n\n".join([about.replace("\n", " "), *map(_example_block, examples), option_tables(name)])
+
+
+def option_tables(name: str) -> str:
+    """Lists the arguments and options of a command by section, with their defaults."""
+    command, lines = commands()[name], list[str]()
     for title, parameters in _sections(command).items():
         rows = [_parameter_row(command, parameter) for parameter in parameters]
         lines += [f"**{title}**", _table(("option", "description", "default"), rows)]
@@ -139,7 +144,7 @@ def _capitalised(text: str) -> str:
 
 
 GENERATED: dict[str, Callable[[], str]] = {
-    "gan-train-options": lambda: command_reference("gan-train dcgan"),
+    "gan-train-options": lambda: option_tables("gan-train dcgan"),
     "gan-train-variants": variant_table,
     "gan-train-evaluate": lambda: command_reference("gan-train evaluate"),
     "gan-train-report": lambda: command_reference("gan-train report"),

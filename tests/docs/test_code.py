@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ def test_the_code_of_a_page_runs(page: Path, command: Command, tmp_path: Path, m
     for name in set(sys.modules) - modules:
         if getattr(sys.modules[name], "__file__", None) and tmp_path in Path(str(sys.modules[name].__file__)).parents:
             del sys.modules[name]
+
+
+def test_the_web_app_opens_from_any_folder(tmp_path: Path) -> None:
+    """As `uvicorn --app-dir examples web_app:app` opens it."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); from web_app import app; print(len(app.routes))"
+    )
+    line = [sys.executable, "-c", code]
+    result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0 and int(result.stdout) > 3, result.stderr
 
 
 def run_shortened(line: str, command: Command) -> None:
