@@ -46,12 +46,10 @@ def test_the_code_of_a_page_runs(page: Path, command: Command, tmp_path: Path, m
 
 def test_the_web_app_opens_from_any_folder(tmp_path: Path) -> None:
     """As `uvicorn --app-dir examples web_app:app` opens it."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); from web_app import app; print(len(app.routes))"
-    )
+    code = f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); from web_app import app; print(app.routes)"
     line = [sys.executable, "-c", code]
     result = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 0 and int(result.stdout) > 3, result.stderr
+    assert result.returncode == 0 and "face.png" in result.stdout, result.stderr
 
 
 def run_shortened(line: str, command: Command) -> None:
