@@ -51,7 +51,7 @@ def test_options_in_sentences_exist() -> None:
         program, command, *_ = line.split()
         parameters = commands().get(f"{program} {command}", commands()[program]).params
         known = {name for each in parameters for name in (*each.opts, *each.secondary_opts, "--help")}
-        assert set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", line)) <= known, line
+        assert set(re.findall(r"(?<=\s)--?[a-z][a-z0-9-]*", line)) <= known, line
 
 
 def check_command_line(line: str) -> None:
