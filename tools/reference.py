@@ -81,7 +81,8 @@ def _parameter_row(command: Any, parameter: Any) -> tuple[str, str, str]:
     found = _DEFAULT.search(text)
     default = re.sub(r"^\((.*)\)$", r"\1", found["value"].split("; x")[0]) if found else ""
     text = _DEFAULT.sub("", text).strip()
-    return f"`{names.replace(' / ', '` or `')}`", _escaped(text), f"{_escaped(default)}"
+    names = names.replace(" / ", "` or `").replace("|", r"\|")
+    return f"`{names}`", _escaped(text), f"{_escaped(default)}"
 
 
 def variant_table() -> str:

@@ -10,8 +10,8 @@ import pytest
 import gankit
 from benchmarks.soak import memory, report, requests, runs
 from tests.helpers.commands import Result, refused
+from tests.helpers.models import foreign_model as foreign
 from tests.helpers.paths import TINY
-from tests.runtime.test_generator import _foreign as foreign
 
 
 def test_mixed_requests_of_every_kind_and_form_are_answered_correctly() -> None:

@@ -62,7 +62,7 @@ def test_the_model_has_one_set_of_weights_in_every_file(tmp_path: Path, monkeypa
     from gankit_train.config.variants import configure
 
     # Few filters are quick.
-    monkeypatch.setattr("gankit_train.config.settings.configure", lambda *a, **k: configure(*a, filters=8, **k))
+    monkeypatch.setattr("gankit_train.config.variants.configure", lambda *a, **k: configure(*a, filters=8, **k))
     benchmarks.model.make(str(tmp_path), "cpu")
     model = Model(tmp_path)
     _, images = model.reference()

@@ -135,7 +135,8 @@ def test_presets_are_listed_and_options_override_them(command: Command) -> None:
     assert [line.split()[0] for line in listed] == list(PRESETS) and all(len(line) > 50 for line in listed)
     line = ["gan-train", "vanilla", "--preset", "mnist-mlp-tanh", "--data", "digits", "--lr-d", "0.001"]
     shown = command(*line, "--dry-run").stderr
-    assert "settings  preset mnist-mlp-tanh with data digits, lr_d 0.001" in shown
+    assert "settings  preset mnist-mlp-tanh\n" in shown
+    assert re.search(r"lr_d +0.001  \(default 0.0002\)", shown)
     assert PRESETS["mnist-mlp-tanh"].caveat in shown
     assert "run       runs/mnist-mlp-tanh-digits-28" in shown
 

@@ -38,17 +38,14 @@ _ABOUT = {
     "cgan": "Train networks that receive labels (Mirza & Osindero 2014).",
 }
 
-_REPORT_SECONDS = 30  # that the first process of a machine has to report an error before the others end
-
 
 def _option(text: str, *flags: str, panel: str | None = None, metavar: str | None = None, parser: Any = None) -> Any:
     shown = "default:" not in text  # else the text itself says what happens without the option
     return typer.Option(*flags, help=text, rich_help_panel=panel, metavar=metavar, parser=parser, show_default=shown)
 
 
-Out = Annotated[
-    Path | None, _option("Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]", panel=_COMMON, metavar="PATH")
-]
+_OUT = "Run folder. [default: runs/VARIANT-DATA-SIZE, or PRESET-…]"
+Out = Annotated[Path | None, _option(_OUT, panel=_COMMON, metavar="PATH")]
 Fresh = Annotated[bool, _option("Start another run beside an existing one.", "--fresh", panel=_COMMON)]
 DryRun = Annotated[bool, _option("Check everything, take one step, write nothing.", "--dry-run", panel="Run")]
 
@@ -73,15 +70,12 @@ def _train(variant: str, out: Path | None, fresh: bool, dry_run: bool, settings:
             _write_report(result.run, console, complete=result.signal is None)
     exit_code = 0 if result.signal is None else 128 + result.signal
     shut_down(exit_code)
-    if exit_code:
-        sys.exit(exit_code)
+    sys.exit(exit_code)
 
 
 def _write_report(run_folder: Path, console: Any, *, complete: bool) -> None:
     """Writes report.html from the main process, without the search for nearest images if the run is not complete."""
-    from gankit_train.compute.distributed import is_main_process
-
-    if not is_main_process():
+    if os.environ.get("RANK", "0") != "0":  # of torchrun
         return
     try:
         from gankit_train.reporting.html import write_report
@@ -215,7 +209,7 @@ def _report_error(line: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(line, file=sys.stderr)
     else:
-        time.sleep(_REPORT_SECONDS)  # torchrun ends all processes with the first one, which must be the one that prints
+        time.sleep(30)  # torchrun ends all processes with the first one, which must be the one that prints
 
 
 def main() -> None:

@@ -113,11 +113,6 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def is_main_process() -> bool:
-    """Returns whether this is rank 0 of the process group, or there is none."""
-    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
-
-
 def init_distributed(device: str, batch_size: int, packing: int) -> ProcessGroup:
     """Joins the process group that torchrun started; returns `SINGLE_PROCESS` without torchrun.
 

@@ -9,7 +9,7 @@ from gankit_train.models.gan import build_gan
 from gankit_train.reporter import Reporter
 from gankit_train.training.batches import Batches
 from gankit_train.training.progress import Progress, due_tasks
-from gankit_train.training.recorder import Recorder, sample_path
+from gankit_train.training.recorder import Recorder
 from gankit_train.training.resume import resume
 from gankit_train.training.setup import Setup, describe, prepare
 from gankit_train.training.signals import StopSignals
@@ -73,6 +73,6 @@ def _finish(setup: Setup, progress: Progress, fresh: bool, number: int | None) -
     if number is not None:
         command = f"the same command with --out {setup.run} and without --fresh" if fresh else "the same command"
         setup.reporter.line(f"stopped at {progress.images:,} images with a checkpoint; {command} resumes")
-    setup.reporter.line(f"{'samples':10}{sample_path(setup.run, progress.images)}")
+    setup.reporter.line(f"{'samples':10}{setup.sample_path(progress.images)}")
     setup.reporter.line(f"{'export':10}gan-export {setup.run}")
     return RunResult(setup.run, progress.images, number)

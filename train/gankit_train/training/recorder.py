@@ -104,7 +104,7 @@ class Recorder:
                 self._board.add_scalar(name, value, progress.images)
         if "sample" in due:
             pixels = sample_grid(gan.G_ema, setup.config, setup.labels)
-            save_png(sample_path(setup.run, progress.images), pixels)
+            save_png(setup.sample_path(progress.images), pixels)
             if self._board:
                 self._board.add_image("samples", pixels, progress.images, dataformats="HWC")
         return progress
@@ -156,8 +156,3 @@ class Recorder:
     def _reset(self, images: int) -> None:
         self._sums: dict[str, tuple[Tensor | int, int]] = {}
         self._since, self._clock = images, time.perf_counter()
-
-
-def sample_path(run: Path, images: int) -> Path:
-    """Returns the path of the sample grid after so many images."""
-    return run / "samples" / f"{images:09d}.png"

@@ -52,6 +52,10 @@ class Setup:
         """Labels that the networks receive; None for unconditional variants."""
         return self.data.labels if self.config.conditional else None
 
+    def sample_path(self, images: int) -> Path:
+        """Returns the path of the sample grid after so many images."""
+        return self.run / "samples" / f"{images:09d}.png"
+
     def checkpoint_info(self, progress: Progress) -> CheckpointInfo:
         """Describes the run for a checkpoint."""
         name, fingerprint, best = self.data.name, self.data.fingerprint, progress.best_score
